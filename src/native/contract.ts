@@ -1,0 +1,328 @@
+/**
+ * The border. Everything the C++ addon exports is declared here and nowhere else; a contract test
+ * compares this list with what the addon really exports.
+ *
+ * Conventions: images are uint8, N×C×H×W, RGB. Labels are int32 in [0, classes). Scores and logits are
+ * float32. Row indices are uint32. A call that computes returns a `NativeJob`: it runs on the core's own
+ * thread, one job at a time, and never on the JavaScript thread or in libuv's pool. Options arrive complete
+ * (defaults live in TypeScript, once); the core refuses a missing or wrong field by its path.
+ */
+
+/** Where tensors live. `auto` never crosses the border: TypeScript resolves it first. */
+export type NativeDevice = 'cpu' | 'cuda' | `cuda:${number}`;
+
+/** Arithmetic of convolutions: strict float32, TF32 (CUDA only), or bfloat16 with float32 weights and sums. */
+export type NativePrecision = 'fp32' | 'tf32' | 'bf16';
+
+/** A running computation. `cancel` asks it to stop at the next batch; the promise then rejects with ERR_ABORTED. */
+export interface NativeJob<T> {
+  readonly promise: Promise<T>;
+  cancel(): void;
+}
+
+/** Throttled progress of a job: `done` of `total` units (rows or steps). */
+export type NativeProgress = (done: number, total: number) => void;
+
+export interface RuntimeInfo {
+  /** libtorch's version as it reports itself, e.g. `2.13.0`. */
+  readonly torch: string;
+  /** True when the libtorch that was linked has a CUDA half, whether or not a device answers. */
+  readonly cudaBuilt: boolean;
+  readonly cudaDevices: readonly { readonly index: number; readonly name: string; readonly totalBytes: number }[];
+  /** Why no CUDA device answers, in libtorch's words; absent when one does. */
+  readonly cudaProblem?: string;
+  readonly threads: number;
+  /** BLAS and oneDNN as libtorch describes them. */
+  readonly parallel: string;
+  readonly blas: string;
+  /** Widest vector instructions in use, e.g. `AVX2`, `AVX512`. */
+  readonly cpuCapability: string;
+  readonly cpuBf16: boolean;
+  readonly cxxStandard: number;
+  readonly napiVersion: number;
+  /** True when the addon was compiled with CUDA graph support. */
+  readonly cudaGraphs: boolean;
+}
+
+export interface ModelDescription {
+  readonly name: string;
+  readonly paper: string;
+}
+
+export interface ClipSite {
+  /** e.g. `layer1.0.relu1`: the ReLU after `layer1.0.bn1`. */
+  readonly name: string;
+  readonly channels: number;
+}
+
+export interface DatasetShape {
+  readonly count: number;
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  readonly classes: number;
+}
+
+/**
+ * A trigger as data, drawn by the core on raw uint8 pixels; the result is clamped to [0, 255] and truncated.
+ * `replace`: x where mask = 0, pattern where mask = 1. `blend`: (1 − alpha)·x + alpha·pattern, in double.
+ * `add`: x + pattern. `mask` and `pattern` are C×H×W.
+ */
+export type NativeTrigger =
+  | { readonly kind: 'replace'; readonly mask: Uint8Array; readonly pattern: Uint8Array }
+  | { readonly kind: 'blend'; readonly alpha: number; readonly pattern: Uint8Array }
+  | { readonly kind: 'add'; readonly pattern: Float32Array };
+
+export interface NativeDataset {
+  readonly shape: DatasetShape;
+  readonly device: string;
+  readonly bytes: number;
+  labels(): Int32Array;
+  /** The pixels of the rows, in the order given: indices.length × C·H·W bytes. */
+  images(indices: Uint32Array): Uint8Array;
+  subset(indices: Uint32Array): NativeJob<NativeDataset>;
+  /** A copy whose rows at `indices` carry the trigger and the given labels; every other row is unchanged. */
+  withTrigger(indices: Uint32Array, trigger: NativeTrigger, labels: Int32Array): NativeJob<NativeDataset>;
+  dispose(): void;
+}
+
+export interface ModelOptions {
+  readonly classes: number;
+  /** Channels of the first stage; 64 is the published network. */
+  readonly width: number;
+  readonly inputChannels: number;
+  /** Per-channel mean and standard deviation of pixels scaled to [0, 1]; the network normalises its own input. */
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  /** Seed of the initial weights (PyTorch's default distributions). */
+  readonly seed: number;
+  readonly device: NativeDevice;
+}
+
+/** One tensor of a state, in PyTorch's naming. Bytes are little-endian and contiguous. */
+export interface StateEntry {
+  readonly name: string;
+  readonly dtype: 'F32' | 'I64';
+  readonly shape: readonly number[];
+  readonly data: Uint8Array;
+}
+
+export interface EvalOptions {
+  readonly batchSize: number;
+  readonly precision: NativePrecision;
+}
+
+/** Clipping bounds, one value per channel over all sites in order; a missing kind does not bound. */
+export interface NativeBounds {
+  /** Upper bound of each activation: a ← min(a, max). */
+  readonly max: Float32Array | null;
+  /** Upper bound of a channel's mean over the image: the map is scaled by min(1, mean / m). */
+  readonly mean: Float32Array | null;
+}
+
+/** Which number of a channel's map in one image: its mean or its largest value. */
+export type RangeStatistic = 'mean' | 'max';
+
+export interface ScoreOptions extends EvalOptions {
+  /** Weight of the cross-entropy in SCE, in (0, 1]. */
+  readonly alpha: number;
+  /** log 0 in the reverse cross-entropy, e.g. ln 1e-4. */
+  readonly logZero: number;
+  /** Hold each channel of a row labelled c to `values[c × channels + k]` in this statistic; null scores the net as it is. */
+  readonly limits: { readonly statistic: RangeStatistic; readonly values: Float32Array } | null;
+}
+
+export interface Scores {
+  readonly sce: Float32Array;
+  /** z_y − logsumexp_{k≠y} z_k for the given label y. */
+  readonly logOdds: Float32Array;
+  readonly predicted: Int32Array;
+  /** The best label when the given one is excluded. */
+  readonly alternative: Int32Array;
+}
+
+export interface RangeOptions extends EvalOptions {
+  readonly statistic: RangeStatistic;
+  /** In (0, 1]; linear interpolation between order statistics, as NumPy's default. */
+  readonly quantile: number;
+  /** True: one row per label c, over the rows of every other label. False: one row, over all rows. */
+  readonly leaveOneLabelOut: boolean;
+}
+
+export interface NativeModel {
+  readonly name: string;
+  readonly device: string;
+  readonly classes: number;
+  readonly width: number;
+  readonly inputChannels: number;
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  readonly parameterCount: number;
+  readonly featureCount: number;
+  readonly sites: readonly ClipSite[];
+  clone(device: NativeDevice): NativeJob<NativeModel>;
+  state(): NativeJob<StateEntry[]>;
+  /** All or nothing: a missing, unexpected or mis-shaped entry changes nothing and is named in the error. */
+  loadState(entries: readonly StateEntry[]): NativeJob<void>;
+  bounds(): NativeBounds;
+  setBounds(bounds: NativeBounds): void;
+  predict(data: NativeDataset, options: EvalOptions, progress?: NativeProgress): NativeJob<Int32Array>;
+  /** count × classes, row-major. */
+  logits(data: NativeDataset, options: EvalOptions, progress?: NativeProgress): NativeJob<Float32Array>;
+  /** count × featureCount, row-major: what the classifier sees. */
+  features(data: NativeDataset, options: EvalOptions, progress?: NativeProgress): NativeJob<Float32Array>;
+  score(data: NativeDataset, options: ScoreOptions, progress?: NativeProgress): NativeJob<Scores>;
+  /** [labels or 1] × all channels, row-major. */
+  activationRanges(data: NativeDataset, options: RangeOptions, progress?: NativeProgress): NativeJob<Float32Array>;
+  dispose(): void;
+}
+
+export interface TrainerOptions {
+  readonly momentum: number;
+  readonly weightDecay: number;
+}
+
+export interface EpochOptions {
+  readonly batchSize: number;
+  readonly dropLast: boolean;
+  /** Linear in the step from the first to the second; equal values keep it constant. */
+  readonly learningRate: readonly [number, number];
+  /** Zero padding of the random crop, pixels; 0 crops nothing. */
+  readonly cropPadding: number;
+  readonly flip: boolean;
+  /** Seed of this epoch's order and augmentation. */
+  readonly seed: number;
+  readonly precision: NativePrecision;
+}
+
+export interface EpochResult {
+  readonly loss: number;
+  readonly correct: number;
+  readonly count: number;
+  readonly steps: number;
+  readonly seconds: number;
+}
+
+export interface NativeTrainer {
+  epoch(data: NativeDataset, options: EpochOptions, progress?: NativeProgress): NativeJob<EpochResult>;
+  /** The momentum, for a checkpoint: one value per parameter. */
+  state(): NativeJob<Float32Array>;
+  loadState(momentum: Float32Array): NativeJob<void>;
+  dispose(): void;
+}
+
+export interface BoundsFitterOptions {
+  /** `absolute`: the bounds themselves learn, penalty Σ_l ‖z_l‖₂ (MM-BM). `fraction`: shares of `reference` in [0, 1], penalty their mean. */
+  readonly parameters: 'absolute' | 'fraction';
+  readonly granularity: 'per-channel' | 'per-layer';
+  /** Reference ranges (fraction) or starting values (absolute) of each kind, one per channel; null leaves the kind unbounded. */
+  readonly max: Float32Array | null;
+  readonly mean: Float32Array | null;
+  /** `plain`: MSE as it is. `variance`: divided by the variance of the reference logits. */
+  readonly scale: 'plain' | 'variance';
+  /** The suspects' log-odds for their given label are pushed below −margin. */
+  readonly margin: number;
+  readonly precision: NativePrecision;
+}
+
+export interface FitStepsOptions {
+  readonly steps: number;
+  readonly learningRate: number;
+  /** Weight of the penalty on the bounds. */
+  readonly lambda: number;
+  /** Weight of the suspects' term; ignored without suspects. */
+  readonly mu: number;
+  readonly batchSize: number;
+  readonly suspectBatchSize: number;
+}
+
+export interface FitStepsResult {
+  readonly loss: number;
+  readonly mse: number;
+  readonly penalty: number;
+  readonly suspectLoss: number;
+  /** Share of the batches' rows classified as labelled by the bounded net. */
+  readonly accuracy: number;
+  /** Share of the batches' suspects still given their label; 0 without suspects. */
+  readonly suspectsKept: number;
+  readonly seconds: number;
+}
+
+export interface NativeBoundsFitter {
+  steps(options: FitStepsOptions, progress?: NativeProgress): NativeJob<FitStepsResult>;
+  bounds(): NativeBounds;
+  dispose(): void;
+}
+
+export interface TunerOptions {
+  /** Augmented copies per row, drawn and passed through the backbone once; 0 redraws every row every epoch (exact). */
+  readonly draws: number;
+  /** Brightness and contrast factors are U[1 − jitter, 1 + jitter]. */
+  readonly jitter: number;
+  readonly flip: boolean;
+  readonly seed: number;
+  readonly momentum: number;
+  readonly weightDecay: number;
+  readonly alpha: number;
+  readonly logZero: number;
+  /** Weight of SCE against consistency, in [0, 1]. */
+  readonly beta: number;
+  /** Weight of the suspects' term; 0 leaves it out. */
+  readonly nu: number;
+  readonly margin: number;
+  readonly precision: NativePrecision;
+  /** Rows a batch when features are computed. */
+  readonly featureBatchSize: number;
+}
+
+export interface TuneEpochOptions {
+  readonly learningRate: number;
+  readonly batchSize: number;
+}
+
+export interface TuneEpochResult {
+  readonly loss: number;
+  readonly sce: number;
+  readonly consistency: number;
+  readonly suspectLoss: number;
+  readonly accuracy: number;
+  readonly seconds: number;
+}
+
+/** Trains the model's classifier in place; the backbone and the bounds are never touched. */
+export interface NativeClassifierTuner {
+  epoch(options: TuneEpochOptions, progress?: NativeProgress): NativeJob<TuneEpochResult>;
+  dispose(): void;
+}
+
+export interface MemoryInfo {
+  /** Bytes of tensors allocated now and at the peak since the last reset (device), or the process's resident set (CPU). */
+  readonly currentBytes: number;
+  readonly peakBytes: number;
+}
+
+export interface NativeAddon {
+  runtime(): RuntimeInfo;
+  models(): ModelDescription[];
+  setThreads(count: number): void;
+  memory(device: NativeDevice, resetPeak: boolean): MemoryInfo;
+  /** One forward and backward on the device; resolves to the milliseconds it took. */
+  selfTest(device: NativeDevice): NativeJob<number>;
+  createDataset(images: Uint8Array, labels: Int32Array, shape: DatasetShape, device: NativeDevice): NativeDataset;
+  createModel(name: string, options: ModelOptions): NativeModel;
+  createTrainer(model: NativeModel, options: TrainerOptions): NativeTrainer;
+  createBoundsFitter(model: NativeModel, data: NativeDataset, suspects: NativeDataset | null, options: BoundsFitterOptions & { readonly seed: number }): NativeBoundsFitter;
+  createClassifierTuner(model: NativeModel, data: NativeDataset, suspects: NativeDataset | null, options: TunerOptions): NativeClassifierTuner;
+  /** Asks every running job to stop; for shutdown. */
+  cancelAll(): void;
+}
+
+/** What the contract test compares with the addon, name by name. */
+export const CONTRACT = {
+  functions: ['runtime', 'models', 'setThreads', 'memory', 'selfTest', 'createDataset', 'createModel', 'createTrainer', 'createBoundsFitter', 'createClassifierTuner', 'cancelAll'],
+  dataset: ['shape', 'device', 'bytes', 'labels', 'images', 'subset', 'withTrigger', 'dispose'],
+  model: ['name', 'device', 'classes', 'width', 'inputChannels', 'mean', 'std', 'parameterCount', 'featureCount', 'sites', 'clone', 'state', 'loadState', 'bounds', 'setBounds', 'predict', 'logits', 'features', 'score', 'activationRanges', 'dispose'],
+  trainer: ['epoch', 'state', 'loadState', 'dispose'],
+  boundsFitter: ['steps', 'bounds', 'dispose'],
+  classifierTuner: ['epoch', 'dispose'],
+} as const;
