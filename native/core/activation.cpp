@@ -1,0 +1,150 @@
+#include "activation.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "kernels_cpu.h"
+
+namespace padft {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+constexpr double kEpsilon = 1e-5;   // PyTorch's BatchNorm2d
+constexpr double kMomentum = 0.1;
+
+bool fused(const Tensor& x) {
+  return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+const float* data_or_null(const Tensor& tensor) { return tensor.defined() ? tensor.data_ptr<float>() : nullptr; }
+
+struct Extent {
+  int64_t images, pixels, channels;
+  explicit Extent(const Tensor& x) : images(x.size(0)), pixels(x.size(2) * x.size(3)), channels(x.size(1)) {}
+  int64_t rows() const { return images * pixels; }
+};
+
+struct BatchNormRelu : torch::autograd::Function<BatchNormRelu> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                        Tensor running_mean, Tensor running_var) {
+    const Extent extent(x);
+    auto y = at::empty_like(x);
+    auto mean = at::empty({extent.channels}, weight.options());
+    auto variance = at::empty_like(mean), inv_std = at::empty_like(mean);
+    kernels::batch_norm_relu_forward(x.data_ptr<float>(), y.data_ptr<float>(), extent.rows(), extent.channels,
+                                     weight.data_ptr<float>(), bias.data_ptr<float>(), kEpsilon,
+                                     mean.data_ptr<float>(), variance.data_ptr<float>(), inv_std.data_ptr<float>());
+    const double unbias = static_cast<double>(extent.rows()) / static_cast<double>(extent.rows() - 1);
+    running_mean.mul_(1 - kMomentum).add_(mean, kMomentum);
+    running_var.mul_(1 - kMomentum).add_(variance, kMomentum * unbias);
+    context->save_for_backward({x, weight, bias, mean, inv_std});
+    return y;
+  }
+
+  static tensor_list backward(AutogradContext* context, tensor_list grads) {
+    const auto saved = context->get_saved_variables();
+    const auto& x = saved[0];
+    const Extent extent(x);
+    const auto dy = grads[0].contiguous(at::MemoryFormat::ChannelsLast);
+    auto dx = at::empty_like(x);
+    auto dweight = at::empty_like(saved[1]), dbias = at::empty_like(saved[2]);
+    kernels::batch_norm_relu_backward(x.data_ptr<float>(), dy.data_ptr<float>(), dx.data_ptr<float>(), extent.rows(),
+                                      extent.channels, saved[1].data_ptr<float>(), saved[2].data_ptr<float>(),
+                                      saved[3].data_ptr<float>(), saved[4].data_ptr<float>(),
+                                      dweight.data_ptr<float>(), dbias.data_ptr<float>());
+    return {dx, dweight, dbias, Tensor(), Tensor()};
+  }
+};
+
+kernels::SiteArguments arguments(const Tensor& scale, const Tensor& shift, const Tensor& max, const Tensor& mean) {
+  kernels::SiteArguments site;
+  site.scale = data_or_null(scale);
+  site.shift = data_or_null(shift);
+  site.max_bound = data_or_null(max);
+  site.mean_bound = data_or_null(mean);
+  site.max_per_image = max.defined() && max.dim() == 2;
+  site.mean_per_image = mean.defined() && mean.dim() == 2;
+  return site;
+}
+
+struct ClipSite : torch::autograd::Function<ClipSite> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& scale, const Tensor& shift,
+                        const Tensor& max, const Tensor& mean) {
+    const Extent extent(x);
+    auto y = at::empty_like(x);
+    auto means = mean.defined() ? at::empty({extent.images, extent.channels}, x.options()) : Tensor();
+    kernels::site_forward(x.data_ptr<float>(), y.data_ptr<float>(), extent.images, extent.pixels, extent.channels,
+                          arguments(scale, shift, max, mean), mean.defined() ? means.data_ptr<float>() : nullptr);
+    context->save_for_backward({x, scale, shift, max, mean, means});
+    return y;
+  }
+
+  static tensor_list backward(AutogradContext* context, tensor_list grads) {
+    const auto saved = context->get_saved_variables();
+    const auto &x = saved[0], &max = saved[3], &mean = saved[4];
+    const Extent extent(x);
+    const auto dy = grads[0].contiguous(at::MemoryFormat::ChannelsLast);
+    auto dx = at::empty_like(x);
+    auto dmax = max.defined() ? at::empty_like(max) : Tensor();
+    auto dmean = mean.defined() ? at::empty_like(mean) : Tensor();
+    kernels::site_backward(x.data_ptr<float>(), dy.data_ptr<float>(), dx.data_ptr<float>(), extent.images,
+                           extent.pixels, extent.channels, arguments(saved[1], saved[2], max, mean),
+                           data_or_null(saved[5]), max.defined() ? dmax.data_ptr<float>() : nullptr,
+                           mean.defined() ? dmean.data_ptr<float>() : nullptr);
+    return {dx, Tensor(), Tensor(), dmax, dmean};
+  }
+};
+
+// [C] or [N, C] → broadcastable over [N, C, H, W].
+Tensor over_maps(const Tensor& values, const Tensor& like) {
+  const auto shaped = values.dim() == 2 ? values.view({values.size(0), values.size(1), 1, 1})
+                                        : values.view({1, values.size(0), 1, 1});
+  return shaped.to(like.scalar_type());
+}
+
+Tensor clip_site_generic(const Tensor& x, const Tensor& scale, const Tensor& shift, const SiteBounds& bounds,
+                         Tensor* mean_out) {
+  auto a = scale.defined() ? at::addcmul(over_maps(shift, x), x, over_maps(scale, x)) : x;
+  a = at::relu(a);
+  if (bounds.max.defined()) a = at::minimum(a, over_maps(bounds.max, a));
+  if (!bounds.mean.defined() && !mean_out) return a;
+  const auto m = a.to(at::kFloat).mean({2, 3});
+  if (mean_out) *mean_out = m.detach();
+  if (!bounds.mean.defined()) return a;
+  // where(), not min(1, u/m): where m = 0 the division's gradient is not a number.
+  const auto exceeds = m > bounds.mean;
+  const auto factor = at::where(exceeds, bounds.mean / at::where(exceeds, m, at::ones_like(m)), at::ones_like(m));
+  return a * over_maps(factor, a);
+}
+
+}  // namespace
+
+Tensor batch_norm_relu(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor& running_mean,
+                       Tensor& running_var) {
+  if (fused(x)) return BatchNormRelu::apply(x, weight, bias, running_mean, running_var);
+  return at::relu(at::batch_norm(x, weight, bias, running_mean, running_var, /*training=*/true, kMomentum,
+                                       kEpsilon, /*cudnn_enabled=*/true));
+}
+
+Tensor clip_site(const Tensor& x, const Tensor& scale, const Tensor& shift, const SiteBounds& bounds,
+                 Tensor* mean_out) {
+  if (!fused(x)) return clip_site_generic(x, scale, shift, bounds, mean_out);
+  if (at::GradMode::is_enabled() &&
+      (x.requires_grad() || (bounds.max.defined() && bounds.max.requires_grad()) ||
+       (bounds.mean.defined() && bounds.mean.requires_grad()))) {
+    return ClipSite::apply(x, scale, shift, bounds.max.defined() ? bounds.max.contiguous() : bounds.max,
+                           bounds.mean.defined() ? bounds.mean.contiguous() : bounds.mean);
+  }
+  const Extent extent(x);
+  auto y = at::empty_like(x);
+  if (mean_out) *mean_out = at::empty({extent.images, extent.channels}, x.options());
+  const auto max = bounds.max.defined() ? bounds.max.contiguous() : bounds.max;
+  const auto mean = bounds.mean.defined() ? bounds.mean.contiguous() : bounds.mean;
+  kernels::site_forward(x.data_ptr<float>(), y.data_ptr<float>(), extent.images, extent.pixels, extent.channels,
+                        arguments(scale, shift, max, mean), mean_out ? mean_out->data_ptr<float>() : nullptr);
+  return y;
+}
+
+}  // namespace padft

@@ -1,0 +1,333 @@
+#include "kernels_cpu.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+// The compiler writes each loop three times and the loader picks the widest the machine has.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
+#define PADFT_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define PADFT_CLONES
+#endif
+
+namespace padft::kernels {
+namespace {
+
+// Enough chunks to balance any desktop's cores; fixed, so sums are the same whatever the number of threads.
+constexpr int64_t kChunks = 64;
+// Rows summed in float before they are added to the double total: keeps the float sums short.
+constexpr int64_t kBlock = 32;
+
+struct Chunks {
+  int64_t rows, size, count;
+  explicit Chunks(int64_t total) : rows(total) {
+    size = std::max<int64_t>((total + kChunks - 1) / kChunks, 1);
+    count = (total + size - 1) / size;
+  }
+  int64_t begin(int64_t chunk) const { return chunk * size; }
+  int64_t end(int64_t chunk) const { return std::min(rows, (chunk + 1) * size); }
+};
+
+template <class Body>
+void for_each_chunk(int64_t count, const Body& body) {
+  at::parallel_for(0, count, 1, [&](int64_t first, int64_t last) {
+    for (int64_t chunk = first; chunk < last; ++chunk) body(chunk);
+  });
+}
+
+PADFT_CLONES void add_moments(const float* x, int64_t rows, int64_t channels, const float* pivot, float* sum,
+                              float* square, double* total, double* total_square) {
+  for (int64_t begin = 0; begin < rows; begin += kBlock) {
+    const int64_t end = std::min(rows, begin + kBlock);
+    std::fill(sum, sum + channels, 0.f);
+    std::fill(square, square + channels, 0.f);
+    for (int64_t r = begin; r < end; ++r) {
+      const float* row = x + r * channels;
+      for (int64_t c = 0; c < channels; ++c) {
+        const float centred = row[c] - pivot[c];
+        sum[c] += centred;
+        square[c] += centred * centred;
+      }
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      total[c] += sum[c];
+      total_square[c] += square[c];
+    }
+  }
+}
+
+PADFT_CLONES void scale_shift_relu(const float* x, float* y, int64_t rows, int64_t channels, const float* scale,
+                                   const float* shift) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* in = x + r * channels;
+    float* out = y + r * channels;
+    for (int64_t c = 0; c < channels; ++c) {
+      const float value = in[c] * scale[c] + shift[c];
+      out[c] = value > 0.f ? value : 0.f;
+    }
+  }
+}
+
+PADFT_CLONES void add_gradient_sums(const float* x, const float* dy, int64_t rows, int64_t channels, const float* scale,
+                                    const float* shift, const float* mean, float* sum, float* dot, double* total,
+                                    double* total_dot) {
+  for (int64_t begin = 0; begin < rows; begin += kBlock) {
+    const int64_t end = std::min(rows, begin + kBlock);
+    std::fill(sum, sum + channels, 0.f);
+    std::fill(dot, dot + channels, 0.f);
+    for (int64_t r = begin; r < end; ++r) {
+      const float* in = x + r * channels;
+      const float* grad = dy + r * channels;
+      for (int64_t c = 0; c < channels; ++c) {
+        const float g = in[c] * scale[c] + shift[c] > 0.f ? grad[c] : 0.f;
+        sum[c] += g;
+        dot[c] += g * (in[c] - mean[c]);
+      }
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      total[c] += sum[c];
+      total_dot[c] += dot[c];
+    }
+  }
+}
+
+PADFT_CLONES void write_input_gradient(const float* x, const float* dy, float* dx, int64_t rows, int64_t channels,
+                                       const float* scale, const float* shift, const float* mean,
+                                       const float* constant, const float* slope) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* in = x + r * channels;
+    const float* grad = dy + r * channels;
+    float* out = dx + r * channels;
+    for (int64_t c = 0; c < channels; ++c) {
+      const float g = in[c] * scale[c] + shift[c] > 0.f ? grad[c] : 0.f;
+      out[c] = scale[c] * g - constant[c] - (in[c] - mean[c]) * slope[c];
+    }
+  }
+}
+
+PADFT_CLONES void site_image(const float* x, float* y, int64_t pixels, int64_t channels, const float* scale,
+                             const float* shift, const float* upper) {
+  for (int64_t p = 0; p < pixels; ++p) {
+    const float* in = x + p * channels;
+    float* out = y + p * channels;
+    for (int64_t c = 0; c < channels; ++c) {
+      float value = in[c] * scale[c] + shift[c];
+      value = value > 0.f ? value : 0.f;
+      out[c] = value < upper[c] ? value : upper[c];
+    }
+  }
+}
+
+PADFT_CLONES void sum_pixels(const float* y, int64_t pixels, int64_t channels, float* sum) {
+  std::fill(sum, sum + channels, 0.f);
+  for (int64_t p = 0; p < pixels; ++p) {
+    const float* in = y + p * channels;
+    for (int64_t c = 0; c < channels; ++c) sum[c] += in[c];
+  }
+}
+
+PADFT_CLONES void scale_pixels(float* y, int64_t pixels, int64_t channels, const float* factor) {
+  for (int64_t p = 0; p < pixels; ++p) {
+    float* out = y + p * channels;
+    for (int64_t c = 0; c < channels; ++c) out[c] *= factor[c];
+  }
+}
+
+// Σ over the pixels of dy · a, with a the activation after the largest-value bound.
+PADFT_CLONES void sum_activation_gradient(const float* x, const float* dy, int64_t pixels, int64_t channels,
+                                          const float* scale, const float* shift, const float* upper, float* sum) {
+  std::fill(sum, sum + channels, 0.f);
+  for (int64_t p = 0; p < pixels; ++p) {
+    const float* in = x + p * channels;
+    const float* grad = dy + p * channels;
+    for (int64_t c = 0; c < channels; ++c) {
+      float value = in[c] * scale[c] + shift[c];
+      value = value > 0.f ? value : 0.f;
+      value = value < upper[c] ? value : upper[c];
+      sum[c] += grad[c] * value;
+    }
+  }
+}
+
+PADFT_CLONES void site_input_gradient(const float* x, const float* dy, float* dx, int64_t pixels, int64_t channels,
+                                      const float* scale, const float* shift, const float* upper, const float* factor,
+                                      const float* offset, float* dmax) {
+  for (int64_t p = 0; p < pixels; ++p) {
+    const float* in = x + p * channels;
+    const float* grad = dy + p * channels;
+    float* out = dx + p * channels;
+    for (int64_t c = 0; c < channels; ++c) {
+      const float value = in[c] * scale[c] + shift[c];
+      const float da = grad[c] * factor[c] + offset[c];
+      out[c] = value > 0.f && value <= upper[c] ? da * scale[c] : 0.f;
+      dmax[c] += value > upper[c] ? da : 0.f;
+    }
+  }
+}
+
+}  // namespace
+
+void batch_norm_relu_forward(const float* x, float* y, int64_t rows, int64_t channels, const float* weight,
+                             const float* bias, float eps, float* mean, float* variance, float* inv_std) {
+  const Chunks chunks(rows);
+  std::vector<double> totals(static_cast<size_t>(chunks.count * channels * 2), 0.0);
+  for_each_chunk(chunks.count, [&](int64_t chunk) {
+    std::vector<float> scratch(static_cast<size_t>(channels * 2));
+    double* total = totals.data() + chunk * channels * 2;
+    // Centred on the first row, so that a large common offset does not cancel in Σx² − (Σx)²/n.
+    add_moments(x + chunks.begin(chunk) * channels, chunks.end(chunk) - chunks.begin(chunk), channels, x,
+                scratch.data(), scratch.data() + channels, total, total + channels);
+  });
+  std::vector<float> scale(static_cast<size_t>(channels)), shift(static_cast<size_t>(channels));
+  for (int64_t c = 0; c < channels; ++c) {
+    double sum = 0, square = 0;
+    for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+      sum += totals[chunk * channels * 2 + c];
+      square += totals[chunk * channels * 2 + channels + c];
+    }
+    const double centre = sum / rows;
+    const double spread = std::max(0.0, square / rows - centre * centre);
+    mean[c] = static_cast<float>(centre + x[c]);
+    variance[c] = static_cast<float>(spread);
+    inv_std[c] = static_cast<float>(1.0 / std::sqrt(spread + eps));
+    scale[c] = weight[c] * inv_std[c];
+    shift[c] = bias[c] - mean[c] * scale[c];
+  }
+  for_each_chunk(chunks.count, [&](int64_t chunk) {
+    const int64_t begin = chunks.begin(chunk);
+    scale_shift_relu(x + begin * channels, y + begin * channels, chunks.end(chunk) - begin, channels, scale.data(),
+                     shift.data());
+  });
+}
+
+void batch_norm_relu_backward(const float* x, const float* dy, float* dx, int64_t rows, int64_t channels,
+                              const float* weight, const float* bias, const float* mean, const float* inv_std,
+                              float* dweight, float* dbias) {
+  std::vector<float> scale(static_cast<size_t>(channels)), shift(static_cast<size_t>(channels));
+  std::vector<float> constant(static_cast<size_t>(channels)), slope(static_cast<size_t>(channels));
+  for (int64_t c = 0; c < channels; ++c) {
+    scale[c] = weight[c] * inv_std[c];
+    shift[c] = bias[c] - mean[c] * scale[c];
+  }
+  const Chunks chunks(rows);
+  std::vector<double> totals(static_cast<size_t>(chunks.count * channels * 2), 0.0);
+  for_each_chunk(chunks.count, [&](int64_t chunk) {
+    std::vector<float> scratch(static_cast<size_t>(channels * 2));
+    const int64_t begin = chunks.begin(chunk);
+    double* total = totals.data() + chunk * channels * 2;
+    add_gradient_sums(x + begin * channels, dy + begin * channels, chunks.end(chunk) - begin, channels, scale.data(),
+                      shift.data(), mean, scratch.data(), scratch.data() + channels, total, total + channels);
+  });
+  for (int64_t c = 0; c < channels; ++c) {
+    double sum = 0, dot = 0;
+    for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+      sum += totals[chunk * channels * 2 + c];
+      dot += totals[chunk * channels * 2 + channels + c];
+    }
+    dbias[c] = static_cast<float>(sum);
+    dweight[c] = static_cast<float>(dot * inv_std[c]);
+    constant[c] = static_cast<float>(scale[c] * sum / rows);
+    slope[c] = static_cast<float>(scale[c] * dot * inv_std[c] * inv_std[c] / rows);
+  }
+  for_each_chunk(chunks.count, [&](int64_t chunk) {
+    const int64_t begin = chunks.begin(chunk);
+    write_input_gradient(x + begin * channels, dy + begin * channels, dx + begin * channels,
+                         chunks.end(chunk) - begin, channels, scale.data(), shift.data(), mean, constant.data(),
+                         slope.data());
+  });
+}
+
+namespace {
+
+// Null arguments become neutral vectors, so each loop has one form.
+struct SiteVectors {
+  std::vector<float> ones, zeros, open;
+  const float *scale, *shift;
+  SiteVectors(const SiteArguments& site, int64_t channels) {
+    if (!site.scale) ones.assign(static_cast<size_t>(channels), 1.f);
+    if (!site.shift) zeros.assign(static_cast<size_t>(channels), 0.f);
+    if (!site.max_bound) open.assign(static_cast<size_t>(channels), INFINITY);
+    scale = site.scale ? site.scale : ones.data();
+    shift = site.shift ? site.shift : zeros.data();
+  }
+  const float* upper(const SiteArguments& site, int64_t image, int64_t channels) const {
+    if (!site.max_bound) return open.data();
+    return site.max_bound + (site.max_per_image ? image * channels : 0);
+  }
+};
+
+}  // namespace
+
+void site_forward(const float* x, float* y, int64_t images, int64_t pixels, int64_t channels,
+                  const SiteArguments& site, float* means) {
+  const SiteVectors vectors(site, channels);
+  at::parallel_for(0, images, 1, [&](int64_t first, int64_t last) {
+    std::vector<float> sum(static_cast<size_t>(channels)), factor(static_cast<size_t>(channels));
+    for (int64_t image = first; image < last; ++image) {
+      float* out = y + image * pixels * channels;
+      site_image(x + image * pixels * channels, out, pixels, channels, vectors.scale, vectors.shift,
+                 vectors.upper(site, image, channels));
+      if (!site.mean_bound && !means) continue;
+      sum_pixels(out, pixels, channels, sum.data());
+      for (int64_t c = 0; c < channels; ++c) sum[c] /= static_cast<float>(pixels);
+      if (means) std::copy(sum.begin(), sum.end(), means + image * channels);
+      if (!site.mean_bound) continue;
+      const float* bound = site.mean_bound + (site.mean_per_image ? image * channels : 0);
+      bool scaled = false;
+      for (int64_t c = 0; c < channels; ++c) {
+        factor[c] = sum[c] > bound[c] ? bound[c] / sum[c] : 1.f;
+        scaled |= sum[c] > bound[c];
+      }
+      if (scaled) scale_pixels(out, pixels, channels, factor.data());
+    }
+  });
+}
+
+void site_backward(const float* x, const float* dy, float* dx, int64_t images, int64_t pixels, int64_t channels,
+                   const SiteArguments& site, const float* means, float* dmax, float* dmean) {
+  const SiteVectors vectors(site, channels);
+  const Chunks chunks(images);
+  std::vector<float> partial_max(static_cast<size_t>(chunks.count * channels), 0.f);
+  std::vector<float> partial_mean(static_cast<size_t>(chunks.count * channels), 0.f);
+  for_each_chunk(chunks.count, [&](int64_t chunk) {
+    std::vector<float> factor(static_cast<size_t>(channels)), offset(static_cast<size_t>(channels)),
+        sum(static_cast<size_t>(channels));
+    float* chunk_max = partial_max.data() + chunk * channels;
+    float* chunk_mean = partial_mean.data() + chunk * channels;
+    for (int64_t image = chunks.begin(chunk); image < chunks.end(chunk); ++image) {
+      const float* in = x + image * pixels * channels;
+      const float* grad = dy + image * pixels * channels;
+      const float* upper = vectors.upper(site, image, channels);
+      std::fill(factor.begin(), factor.end(), 1.f);
+      std::fill(offset.begin(), offset.end(), 0.f);
+      if (site.mean_bound) {
+        // y = a·u/m where m > u: dy/da = u/m − a·u/m²·(1/pixels), and dy/du = a/m.
+        const float* bound = site.mean_bound + (site.mean_per_image ? image * channels : 0);
+        const float* mean = means + image * channels;
+        sum_activation_gradient(in, grad, pixels, channels, vectors.scale, vectors.shift, upper, sum.data());
+        for (int64_t c = 0; c < channels; ++c) {
+          if (!(mean[c] > bound[c])) continue;
+          factor[c] = bound[c] / mean[c];
+          offset[c] = -sum[c] * bound[c] / (mean[c] * mean[c] * static_cast<float>(pixels));
+          chunk_mean[c] += sum[c] / mean[c];
+        }
+      }
+      site_input_gradient(in, grad, dx + image * pixels * channels, pixels, channels, vectors.scale, vectors.shift,
+                          upper, factor.data(), offset.data(), chunk_max);
+    }
+  });
+  for (int64_t c = 0; c < channels; ++c) {
+    double max_sum = 0, mean_sum = 0;
+    for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+      max_sum += partial_max[chunk * channels + c];
+      mean_sum += partial_mean[chunk * channels + c];
+    }
+    if (dmax) dmax[c] = static_cast<float>(max_sum);
+    if (dmean) dmean[c] = static_cast<float>(mean_sum);
+  }
+}
+
+}  // namespace padft::kernels

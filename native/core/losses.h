@@ -1,0 +1,26 @@
+// The losses of the method. Logits are float32 [N, C], labels int64 [N]; every function returns one value a row
+// unless it says otherwise.
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace padft {
+
+/// Symmetric cross-entropy (Wang et al., ICCV 2019; paper eq. 1): α·CE + (1 − α)·RCE with CE = −log p_y and
+/// RCE = −A·(1 − p_y), A = `log_zero` standing for log 0.
+at::Tensor symmetric_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, double alpha, double log_zero);
+
+/// z_y − log Σ_{k≠y} exp z_k: the log-odds of the given label. Falls in the same order as SCE rises, and never
+/// saturates.
+at::Tensor log_odds(const at::Tensor& logits, const at::Tensor& labels);
+
+/// The best label once the given one is excluded, int64 [N].
+at::Tensor best_other_label(const at::Tensor& logits, const at::Tensor& labels);
+
+/// ‖σ(a) − σ(b)‖² (paper eq. 3; Sajjadi et al., NIPS 2016).
+at::Tensor consistency(const at::Tensor& logits, const at::Tensor& augmented_logits);
+
+/// softplus(log-odds + margin): falls to 0 as a suspect's given label becomes less likely than e^−margin.
+at::Tensor suspect_penalty(const at::Tensor& logits, const at::Tensor& labels, double margin);
+
+}  // namespace padft

@@ -1,0 +1,162 @@
+#include "trainer.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "scope.h"
+
+#ifdef PADFT_WITH_CUDA_GRAPHS
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDAGuard.h>
+#endif
+
+namespace padft {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// How often the host looks at the loss. Each look waits for the device.
+constexpr int64_t kLossCheckInterval = 100;
+
+// Ends the network's training mode however the epoch ends.
+class TrainingScope {
+ public:
+  TrainingScope(Network& network, Precision precision) : network_(network) { network_.begin_training(precision); }
+  ~TrainingScope() { network_.end_training(); }
+  TrainingScope(const TrainingScope&) = delete;
+  TrainingScope& operator=(const TrainingScope&) = delete;
+
+ private:
+  Network& network_;
+};
+
+}  // namespace
+
+#ifdef PADFT_WITH_CUDA_GRAPHS
+// One training step recorded as a CUDA graph: a step launches some 400 small kernels, and replaying them as one graph
+// removes the launch cost, which otherwise is most of the step on a fast device.
+struct Trainer::Recording {
+  at::Tensor table;  // int64 [4, batch]: where the recorded step reads its rows
+  at::cuda::CUDAGraph graph;
+};
+#else
+struct Trainer::Recording {
+  at::Tensor table;
+};
+#endif
+
+Trainer::Trainer(std::shared_ptr<Network> network, const TrainerOptions& options)
+    : network_(std::move(network)), options_(options) {
+  const auto float_options = at::TensorOptions().dtype(at::kFloat).device(network_->device());
+  momentum_ = at::zeros({network_->parameter_count()}, float_options);
+  learning_rate_ = at::zeros({}, float_options);
+  loss_sum_ = at::zeros({}, float_options.dtype(at::kDouble));
+  correct_ = at::zeros({}, float_options.dtype(at::kLong));
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::set_momentum(const at::Tensor& momentum) {
+  require(momentum.numel() == momentum_.numel(), "ERR_MODEL", "momentum: expected ", momentum_.numel(),
+          " values for this model, got ", momentum.numel());
+  momentum_.copy_(momentum);
+}
+
+void Trainer::step(const Dataset& data, const at::Tensor& table, int64_t padding) {
+  network_->zero_gradients();
+  const auto labels = data.labels().index_select(0, table[0]);
+  const auto logits = network_->train_logits(gather_augmented(data, table, padding));
+  const auto loss = at::cross_entropy_loss(logits, labels);
+  loss.backward();
+  at::NoGradGuard no_grad;
+  loss_sum_.add_(loss.detach().to(at::kDouble) * table.size(1));
+  correct_.add_(logits.argmax(1).eq(labels).sum());
+  network_->collect_gradients();
+  // PyTorch's SGD: g ← g + wd·w, v ← μ·v + g, w ← w − lr·v, over one flat buffer.
+  auto& weights = network_->flat_weights();
+  momentum_.mul_(options_.momentum).add_(network_->gradients().add_(weights, options_.weight_decay));
+  weights.addcmul_(momentum_, learning_rate_, -1);
+  network_->refresh_leaves();
+}
+
+EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, const Control& control) {
+  require_fit(*network_, data);
+  const int64_t batch = options.batch_size;
+  const int64_t rows = data.count();
+  const int64_t steps = options.drop_last ? rows / batch : (rows + batch - 1) / batch;
+  require(steps > 0, "ERR_OPTION", "train.batchSize: expected at most the ", rows, " rows of the data set, got ", batch);
+  require(options.drop_last || rows % batch != 1, "ERR_OPTION", "train.batchSize: ", batch,
+          " leaves a last batch of one row, which batch norm cannot use; drop it or choose another size");
+  const auto start = std::chrono::steady_clock::now();
+  at::AutoGradMode with_gradients(true);
+  PrecisionScope precision(options.precision, /*search=*/true);
+  TrainingScope training(*network_, options.precision);
+  Stream stream(options.seed);
+  const auto plan = DrawPlan::epoch(rows, options.crop_padding, options.flip, stream, data.device());
+  loss_sum_.zero_();
+  correct_.zero_();
+  const auto check_loss = [&](int64_t done) {
+    require(std::isfinite(loss_sum_.item<double>()), "ERR_NUMERIC", "training loss is NaN or infinite by step ", done,
+            " of ", steps, "; lower train.learningRate (it is ", options.learning_rate_start, ")");
+  };
+
+  EpochResult result;
+  const auto run = [&](int64_t index, const std::function<void(const at::Tensor&)>& take) {
+    control.check();
+    const double share = steps > 1 ? static_cast<double>(index) / static_cast<double>(steps) : 0;
+    learning_rate_.fill_(options.learning_rate_start + share * (options.learning_rate_end - options.learning_rate_start));
+    const int64_t size = std::min(batch, rows - index * batch);
+    take(plan.table.narrow(1, index * batch, size));
+    result.count += size;
+    ++result.steps;
+    if ((index + 1) % kLossCheckInterval == 0) check_loss(index + 1);
+    control.report(result.count, std::min(rows, steps * batch));
+  };
+  const auto eager = [&](const at::Tensor& table) { step(data, table, plan.padding); };
+
+  int64_t next = 0;
+#ifdef PADFT_WITH_CUDA_GRAPHS
+  constexpr int64_t kWarmUp = 3;  // cuDNN chooses its algorithms and the allocator fills before anything is recorded
+  const int64_t full = rows / batch;
+  if (data.device().is_cuda() && full > 2 * kWarmUp) {
+    const auto side = c10::cuda::getStreamFromPool(/*isHighPriority=*/false, data.device().index());
+    c10::cuda::getCurrentCUDAStream(data.device().index()).synchronize();
+    c10::cuda::CUDAStreamGuard guard(side);
+    recording_ = std::make_unique<Recording>();
+    recording_->table = plan.table.narrow(1, 0, batch).clone();
+    for (; next < kWarmUp; ++next) {
+      run(next, [&](const at::Tensor& table) {
+        recording_->table.copy_(table);
+        step(data, recording_->table, plan.padding);
+      });
+    }
+    recording_->graph.capture_begin();
+    try {
+      step(data, recording_->table, plan.padding);  // records; computes nothing
+    } catch (...) {
+      recording_->graph.capture_end();
+      throw;
+    }
+    recording_->graph.capture_end();
+    for (; next < std::min(full, steps); ++next) {
+      run(next, [&](const at::Tensor& table) {
+        recording_->table.copy_(table);
+        recording_->graph.replay();
+      });
+    }
+    side.synchronize();
+    recording_.reset();
+  }
+#endif
+  for (; next < steps; ++next) run(next, eager);
+  check_loss(steps);
+  network_->count_batches(result.steps);
+  result.loss = loss_sum_.item<double>() / static_cast<double>(result.count);
+  result.correct = correct_.item<int64_t>();
+  result.seconds = seconds_since(start);
+  return result;
+}
+
+}  // namespace padft

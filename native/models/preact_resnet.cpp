@@ -1,0 +1,367 @@
+// PreAct-ResNet-18: K. He, X. Zhang, S. Ren, J. Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016,
+// in the 32×32 form that the backdoor literature uses: a bare 3×3 stem; four stages of two pre-activation blocks,
+// widths w, 2w, 4w, 8w, strides 1, 2, 2, 2; a 1×1 shortcut without batch norm, taken after the first ReLU, only where
+// the shape changes; no final batch norm or ReLU; average pool; linear. 11,171,146 parameters at w = 64, 10 classes.
+#include "preact_resnet.h"
+
+#include <cmath>
+
+#include "../core/error.h"
+#include "../core/random.h"
+
+namespace padft {
+namespace {
+
+using at::Tensor;
+
+constexpr double kEpsilon = 1e-5;
+
+struct BatchNorm {
+  Tensor weight, bias, mean, var;
+};
+
+struct Block {
+  std::string name;  // e.g. "layer2.0"
+  int64_t in = 0, out = 0, stride = 1;
+  bool has_shortcut() const { return stride != 1 || in != out; }
+};
+
+// Convolution weights of one precision; `conv2` of a block follows its second site.
+struct Weights {
+  Tensor stem;
+  std::vector<Tensor> conv1, conv2, shortcut;  // shortcut undefined where the shape is kept
+  Tensor linear_weight, linear_bias;
+};
+
+// Evaluation-mode constants: bn1 as scale and shift, bn2 folded into conv1 (exact, under clipping too: the site comes
+// after bn2).
+struct Folded {
+  uint64_t version = UINT64_MAX;
+  Precision precision = Precision::fp32;
+  Tensor stem;
+  std::vector<Tensor> scale, shift, conv1, bias1, conv2, shortcut;
+};
+
+std::vector<Block> stages(int64_t width) {
+  std::vector<Block> blocks;
+  int64_t in = width;
+  for (int stage = 0; stage < 4; ++stage) {
+    const int64_t out = width << stage;
+    for (int index = 0; index < 2; ++index) {
+      blocks.push_back({concat("layer", stage + 1, ".", index), in, out, stage > 0 && index == 0 ? 2 : 1});
+      in = out;
+    }
+  }
+  return blocks;
+}
+
+class PreActResNet18 final : public Network {
+ public:
+  PreActResNet18(const NetworkOptions& options, at::Device device) : blocks_(stages(options.width)) {
+    options_ = options;
+    require(options.classes >= 2 && options.width >= 1, "ERR_OPTION",
+            "model: expected at least 2 classes and width 1, got ", options.classes, " and ", options.width);
+    for (const auto& block : blocks_) {
+      sites_.push_back({block.name + ".relu1", block.in});
+      sites_.push_back({block.name + ".relu2", block.out});
+    }
+    allocate(device);
+    initialise(options.seed);
+  }
+
+  const std::string& name() const override {
+    static const std::string kName = "preact-resnet18";
+    return kName;
+  }
+  const std::vector<ClipSiteInfo>& sites() const override { return sites_; }
+  int64_t feature_count() const override { return blocks_.back().out; }
+  Tensor classifier_weight() const override { return master_.linear_weight; }
+  Tensor classifier_bias() const override { return master_.linear_bias; }
+  void count_batches(int64_t batches) override {
+    counters_.add_(batches);
+    state_changed();
+  }
+
+  std::unique_ptr<Network> clone(at::Device device) const override {
+    auto copy = std::make_unique<PreActResNet18>(options_, device);
+    copy->weights_.copy_(weights_);
+    copy->statistics_.copy_(statistics_);
+    copy->counters_.copy_(counters_);
+    copy->state_changed();
+    if (bounds.max.defined()) copy->bounds.max = bounds.max.to(device, /*non_blocking=*/false, /*copy=*/true);
+    if (bounds.mean.defined()) copy->bounds.mean = bounds.mean.to(device, /*non_blocking=*/false, /*copy=*/true);
+    return copy;
+  }
+
+  void begin_training(Precision precision) override {
+    gradients_ = at::zeros_like(weights_);
+    const bool low = precision == Precision::bf16;
+    low_weights_ = low ? weights_.narrow(0, 0, convolution_numel_).to(at::kBFloat16) : Tensor();
+    low_gradients_ = low ? at::zeros_like(low_weights_) : Tensor();
+    leaves_ = low ? convolutions(low_weights_) : convolutions(weights_);
+    const auto grads = low ? convolutions(low_gradients_) : convolutions(gradients_);
+    const auto leaf = [](Tensor& weight, const Tensor& gradient) {
+      if (!weight.defined()) return;
+      weight = weight.detach();
+      weight.set_requires_grad(true);
+      weight.mutable_grad() = gradient;
+    };
+    leaf(leaves_.stem, grads.stem);
+    for (size_t b = 0; b < blocks_.size(); ++b) {
+      leaf(leaves_.conv1[b], grads.conv1[b]);
+      leaf(leaves_.conv2[b], grads.conv2[b]);
+      leaf(leaves_.shortcut[b], grads.shortcut[b]);
+    }
+    // The classifier and the batch norms stay in float32.
+    classifier(weights_, leaves_);
+    Weights linear_gradient;
+    classifier(gradients_, linear_gradient);
+    leaf(leaves_.linear_weight, linear_gradient.linear_weight);
+    leaf(leaves_.linear_bias, linear_gradient.linear_bias);
+    norm_leaves_ = norms(weights_);
+    auto norm_gradients = norms(gradients_);
+    for (size_t i = 0; i < norm_leaves_.size(); ++i) {
+      leaf(norm_leaves_[i].weight, norm_gradients[i].weight);
+      leaf(norm_leaves_[i].bias, norm_gradients[i].bias);
+    }
+  }
+
+  void end_training() override {
+    leaves_ = {};
+    norm_leaves_.clear();
+    gradients_ = low_weights_ = low_gradients_ = Tensor();
+    state_changed();
+  }
+
+  void collect_gradients() override {
+    if (low_gradients_.defined()) gradients_.narrow(0, 0, convolution_numel_).copy_(low_gradients_);
+  }
+
+  void refresh_leaves() override {
+    if (low_weights_.defined()) low_weights_.copy_(weights_.narrow(0, 0, convolution_numel_));
+  }
+
+  void zero_gradients() override {
+    gradients_.zero_();
+    if (low_gradients_.defined()) low_gradients_.zero_();
+  }
+
+  Tensor train_logits(const Tensor& images) override {
+    auto x = conv(normalise(images).to(leaves_.stem.scalar_type()), leaves_.stem, 1);
+    for (size_t b = 0; b < blocks_.size(); ++b) {
+      auto& first = norm_leaves_[2 * b];
+      auto& second = norm_leaves_[2 * b + 1];
+      const auto a = batch_norm_relu(x, first.weight, first.bias, first.mean, first.var);
+      const auto shortcut = blocks_[b].has_shortcut() ? conv(a, leaves_.shortcut[b], blocks_[b].stride) : x;
+      const auto h = conv(a, leaves_.conv1[b], blocks_[b].stride);
+      x = conv(batch_norm_relu(h, second.weight, second.bias, second.mean, second.var), leaves_.conv2[b], 1);
+      x = x.add_(shortcut);
+    }
+    const auto pooled = x.mean({2, 3}).to(at::kFloat);
+    return at::addmm(leaves_.linear_bias, pooled, leaves_.linear_weight.t());
+  }
+
+  Tensor features(const Tensor& images, EvalPass& pass) override {
+    const Folded& folded = fold(pass.precision);
+    int64_t offset = 0;
+    size_t site = 0;
+    const auto clip = [&](const Tensor& x, const Tensor& scale, const Tensor& shift) {
+      const int64_t channels = sites_[site++].channels;
+      SiteBounds bounds;
+      const auto slice = [&](const Tensor& all) {
+        return all.defined() ? all.narrow(all.dim() - 1, offset, channels) : Tensor();
+      };
+      bounds.max = slice(pass.bounds.max);
+      bounds.mean = slice(pass.bounds.mean);
+      offset += channels;
+      Tensor mean;
+      const bool want_mean = pass.collect && pass.statistic == Statistic::mean;
+      auto y = clip_site(x, scale, shift, bounds, want_mean ? &mean : nullptr);
+      if (want_mean) pass.collected.push_back(mean);
+      if (pass.collect && pass.statistic == Statistic::max) pass.collected.push_back(y.amax({2, 3}).to(at::kFloat));
+      return y;
+    };
+    auto x = conv(normalise(images).to(folded.stem.scalar_type()), folded.stem, 1);
+    for (size_t b = 0; b < blocks_.size(); ++b) {
+      const auto a = clip(x, folded.scale[b], folded.shift[b]);
+      const auto shortcut = blocks_[b].has_shortcut() ? conv(a, folded.shortcut[b], blocks_[b].stride) : x;
+      const auto h = conv(a, folded.conv1[b], blocks_[b].stride, folded.bias1[b]);
+      x = conv(clip(h, Tensor(), Tensor()), folded.conv2[b], 1).add_(shortcut);
+    }
+    return x.to(at::kFloat).mean({2, 3});
+  }
+
+  Tensor classify(const Tensor& features) const override {
+    return at::addmm(master_.linear_bias, features, master_.linear_weight.t());
+  }
+
+ private:
+  static Tensor conv(const Tensor& x, const Tensor& weight, int64_t stride, const Tensor& bias = {}) {
+    const int64_t padding = weight.size(2) / 2;
+    return at::conv2d(x, weight, bias, stride, padding);
+  }
+
+  Tensor normalise(const Tensor& images) const {
+    return images.sub(input_mean_).div_(input_std_).contiguous(at::MemoryFormat::ChannelsLast);
+  }
+
+  // The flat buffer: convolutions first (one slice to convert in low precision), then the classifier, then batch norms.
+  void allocate(at::Device device) {
+    convolution_numel_ = options_.width * options_.input_channels * 9;
+    norm_numel_ = 0;
+    for (const auto& block : blocks_) {
+      convolution_numel_ += block.out * block.in * 9 + block.out * block.out * 9;
+      if (block.has_shortcut()) convolution_numel_ += block.out * block.in;
+      norm_numel_ += block.in + block.out;
+    }
+    const int64_t linear = options_.classes * feature_count() + options_.classes;
+    const auto options = at::TensorOptions().device(device);
+    weights_ = at::zeros({convolution_numel_ + linear + 2 * norm_numel_}, options);
+    statistics_ = at::zeros({2 * norm_numel_}, options);
+    counters_ = at::zeros({static_cast<int64_t>(blocks_.size() * 2)}, options.dtype(at::kLong));
+    master_ = convolutions(weights_);
+    classifier(weights_, master_);
+    norms_ = norms(weights_);
+    std::vector<float> mean(options_.mean.begin(), options_.mean.end()), std(options_.std.begin(), options_.std.end());
+    input_mean_ = at::tensor(mean).view({1, -1, 1, 1}).to(device);
+    input_std_ = at::tensor(std).view({1, -1, 1, 1}).to(device);
+    name_state();
+  }
+
+  Weights convolutions(const Tensor& flat) const {
+    int64_t offset = 0;
+    const auto take = [&](int64_t out, int64_t in, int64_t kernel) {
+      const int64_t count = out * in * kernel * kernel;
+      // Stored as O×H×W×I, seen as O×I×H×W: channels-last, as the maps are.
+      auto view = flat.narrow(0, offset, count).view({out, kernel, kernel, in}).permute({0, 3, 1, 2});
+      offset += count;
+      return view;
+    };
+    Weights weights;
+    weights.stem = take(options_.width, options_.input_channels, 3);
+    for (const auto& block : blocks_) {
+      weights.conv1.push_back(take(block.out, block.in, 3));
+      weights.conv2.push_back(take(block.out, block.out, 3));
+      weights.shortcut.push_back(block.has_shortcut() ? take(block.out, block.in, 1) : Tensor());
+    }
+    return weights;
+  }
+
+  void classifier(const Tensor& flat, Weights& weights) const {
+    const int64_t count = options_.classes * feature_count();
+    weights.linear_weight = flat.narrow(0, convolution_numel_, count).view({options_.classes, feature_count()});
+    weights.linear_bias = flat.narrow(0, convolution_numel_ + count, options_.classes);
+  }
+
+  std::vector<BatchNorm> norms(const Tensor& flat) const {
+    int64_t offset = weights_.numel() - 2 * norm_numel_, statistic = 0;
+    std::vector<BatchNorm> result;
+    const auto take = [&](int64_t channels) {
+      BatchNorm norm;
+      norm.weight = flat.narrow(0, offset, channels);
+      norm.bias = flat.narrow(0, offset + channels, channels);
+      norm.mean = statistics_.narrow(0, statistic, channels);
+      norm.var = statistics_.narrow(0, statistic + channels, channels);
+      offset += 2 * channels;
+      statistic += 2 * channels;
+      result.push_back(norm);
+    };
+    for (const auto& block : blocks_) {
+      take(block.in);
+      take(block.out);
+    }
+    return result;
+  }
+
+  void name_state() {
+    state_.clear();
+    const auto norm = [&](const std::string& name, size_t index) {
+      const auto& n = norms_[index];
+      state_.push_back({name + ".weight", n.weight, true});
+      state_.push_back({name + ".bias", n.bias, true});
+      state_.push_back({name + ".running_mean", n.mean, false});
+      state_.push_back({name + ".running_var", n.var, false});
+      state_.push_back({name + ".num_batches_tracked", counters_[static_cast<int64_t>(index)], false});
+    };
+    state_.push_back({"conv1.weight", master_.stem, true});
+    for (size_t b = 0; b < blocks_.size(); ++b) {
+      const auto& name = blocks_[b].name;
+      norm(name + ".bn1", 2 * b);
+      state_.push_back({name + ".conv1.weight", master_.conv1[b], true});
+      norm(name + ".bn2", 2 * b + 1);
+      state_.push_back({name + ".conv2.weight", master_.conv2[b], true});
+      if (blocks_[b].has_shortcut()) state_.push_back({name + ".shortcut.0.weight", master_.shortcut[b], true});
+    }
+    state_.push_back({"linear.weight", master_.linear_weight, true});
+    state_.push_back({"linear.bias", master_.linear_bias, true});
+  }
+
+  // PyTorch's defaults: U(±1/√fan_in) for convolutions and the classifier, 1 and 0 for batch norms.
+  void initialise(uint64_t seed) {
+    at::NoGradGuard no_grad;
+    Stream stream(seed);
+    const auto fill = [&](const Tensor& target, int64_t fan_in) {
+      const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
+      auto values = at::empty(target.sizes());
+      auto* out = values.data_ptr<float>();
+      for (int64_t i = 0; i < values.numel(); ++i) out[i] = static_cast<float>(stream.uniform(-bound, bound));
+      target.copy_(values);
+    };
+    for (const auto& entry : state_) {
+      if (!entry.learns || entry.tensor.dim() != 4) continue;
+      fill(entry.tensor, entry.tensor.size(1) * entry.tensor.size(2) * entry.tensor.size(3));
+    }
+    fill(master_.linear_weight, feature_count());
+    fill(master_.linear_bias, feature_count());
+    for (auto& norm : norms_) {
+      norm.weight.fill_(1);
+      norm.var.fill_(1);
+    }
+    state_changed();
+  }
+
+  const Folded& fold(Precision precision) {
+    if (folded_.version == version_ && folded_.precision == precision) return folded_;
+    at::NoGradGuard no_grad;
+    Folded folded;
+    folded.version = version_;
+    folded.precision = precision;
+    const auto type = precision == Precision::bf16 ? at::kBFloat16 : at::kFloat;
+    const auto convert = [&](const Tensor& weight) {
+      return weight.defined() ? weight.to(type).contiguous(at::MemoryFormat::ChannelsLast) : weight;
+    };
+    folded.stem = convert(master_.stem);
+    for (size_t b = 0; b < blocks_.size(); ++b) {
+      const auto &first = norms_[2 * b], &second = norms_[2 * b + 1];
+      folded.scale.push_back(first.weight / (first.var + kEpsilon).sqrt());
+      folded.shift.push_back(first.bias - first.mean * folded.scale.back());
+      const auto scale = second.weight / (second.var + kEpsilon).sqrt();
+      folded.conv1.push_back(convert(master_.conv1[b] * scale.view({-1, 1, 1, 1})));
+      folded.bias1.push_back((second.bias - second.mean * scale).to(type));
+      folded.conv2.push_back(convert(master_.conv2[b]));
+      folded.shortcut.push_back(convert(master_.shortcut[b]));
+    }
+    folded_ = std::move(folded);
+    return folded_;
+  }
+
+  std::vector<Block> blocks_;
+  std::vector<ClipSiteInfo> sites_;
+  int64_t convolution_numel_ = 0, norm_numel_ = 0;
+  Tensor statistics_, counters_, input_mean_, input_std_;
+  Weights master_;
+  std::vector<BatchNorm> norms_;
+  Folded folded_;
+  // While training:
+  Tensor low_weights_, low_gradients_;
+  Weights leaves_;
+  std::vector<BatchNorm> norm_leaves_;
+};
+
+}  // namespace
+
+std::unique_ptr<Network> make_preact_resnet18(const NetworkOptions& options, at::Device device) {
+  return std::make_unique<PreActResNet18>(options, device);
+}
+
+}  // namespace padft

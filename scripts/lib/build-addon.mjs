@@ -1,0 +1,149 @@
+import { existsSync, realpathSync } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, freemem } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { addonSourceHash, buildTag, isCurrent, readRecord, SCHEMA } from './addon-record.mjs';
+import { resolveFrom } from './compile-typescript.mjs';
+import { onPath } from './find-libtorch.mjs';
+import { runCommand } from './run-command.mjs';
+import { buildFailed, environmentMissing } from './setup-error.mjs';
+import { testLoad } from './test-load.mjs';
+
+/** One translation unit that includes libtorch's headers takes about this much memory to compile. */
+const BYTES_PER_JOB = 1.2 * 2 ** 30;
+
+/**
+ * Makes build/<tag>/Release/padft.node current for a libtorch, test-loads it in a child process and records it in
+ * build/addon.json. The record is written last: an addon that was not loaded once is never used.
+ *
+ * @param {{ projectRoot: string, libtorch: import('./find-libtorch.mjs').Libtorch, say: (line: string) => void,
+ *   force?: boolean, tests?: boolean }} options `tests`: also build the core's own test binary
+ * @returns {Promise<{ state: 'current' | 'built', record: import('./addon-record.mjs').AddonRecord }>}
+ */
+export async function buildAddon({ projectRoot, libtorch, say, force = false, tests = false }) {
+  const folder = join(projectRoot, 'build', buildTag(libtorch));
+  const recordFile = join(folder, 'record.json');
+  if (force) {
+    requireTools();
+    await rm(folder, { recursive: true, force: true });
+  }
+
+  const previous = readRecord(recordFile);
+  const addonCurrent = isCurrent(projectRoot, previous, libtorch);
+  const testsHash = tests ? addonSourceHash(projectRoot, libtorch, { tests }) : null;
+  const testsCurrent =
+    !tests || (addonCurrent && previous.tests?.sourceHash === testsHash && existsSync(previous.tests.binary));
+  if (addonCurrent && testsCurrent) {
+    await select(projectRoot, previous);
+    return { state: 'current', record: previous };
+  }
+
+  requireTools();
+  const sourceHash = addonSourceHash(projectRoot, libtorch);
+  const build = await openBuild(projectRoot, folder, libtorch);
+  let record = previous;
+  try {
+    if (!addonCurrent) {
+      say(`building the addon for libtorch ${libtorch.version} (${libtorch.root}); log in ${build.logFile}`);
+      await build.configure();
+      await build.target('padft');
+      const addon = join(folder, 'Release', 'padft.node');
+      const torch = await checkLoads(addon, libtorch, say);
+      record = { schema: SCHEMA, addon, libtorch, torch, sourceHash, tests: null, builtAt: new Date().toISOString() };
+      await writeRecord(recordFile, record);
+    }
+    if (!testsCurrent) {
+      say("building the core's own tests");
+      if (addonCurrent) await build.configure();
+      await build.target('padft_core_tests');
+      record = { ...record, tests: { binary: join(folder, 'Release', 'padft_core_tests'), sourceHash: testsHash } };
+      await writeRecord(recordFile, record);
+    }
+  } finally {
+    await build.close();
+  }
+  await select(projectRoot, record);
+  return { state: 'built', record };
+}
+
+function requireTools() {
+  const missing = [
+    onPath('cmake') === null ? 'cmake (3.18 or newer)' : null,
+    process.env.CXX || onPath('c++') || onPath('g++') || onPath('clang++') ? null : 'a C++ compiler (g++ 9 or newer)',
+    onPath('ninja') || onPath('make') ? null : 'ninja or make',
+  ].filter((name) => name !== null);
+  if (missing.length > 0) {
+    throw environmentMissing(
+      `To build the addon these are missing: ${missing.join(', ')}. On Debian and Ubuntu: sudo apt-get install g++ cmake make`,
+    );
+  }
+}
+
+// cmake-js configures only a folder without a cache; configuring each time before a build notices a CUDA toolkit
+// that came or went, and costs under a second. `build`, not `compile`: that one deletes the folder on an error.
+async function openBuild(projectRoot, folder, libtorch) {
+  await mkdir(folder, { recursive: true });
+  const logFile = join(folder, 'build.log');
+  const log = await open(logFile, 'w');
+  const cmakeJs = join(dirname(resolveFrom(projectRoot, 'cmake-js/package.json')), 'bin', 'cmake-js');
+  const jobs = Math.max(1, Math.min(availableParallelism(), Math.floor(freemem() / BYTES_PER_JOB)));
+
+  const run = async (command, extra) => {
+    const args = [cmakeJs, command, '--directory', projectRoot, '--out', folder, '--config', 'Release', ...extra];
+    let writes = Promise.resolve();
+    const { code, output } = await runCommand(process.execPath, args, {
+      cwd: projectRoot,
+      env: { ...process.env, LC_ALL: 'C.UTF-8', LIBTORCH: libtorch.root },
+      onOutput: (chunk) => {
+        writes = writes.then(() => log.write(chunk)).then(() => undefined);
+      },
+    });
+    await writes;
+    if (code !== 0)
+      throw buildFailed(`cmake-js ${command} failed; the whole log is ${logFile}\n${firstErrors(output)}`);
+  };
+  return {
+    logFile,
+    configure: () => run('configure', [`--CDLIBTORCH=${libtorch.root}`]),
+    target: (name) => run('build', ['--target', name, '--parallel', String(jobs)]),
+    close: () => log.close(),
+  };
+}
+
+/** The lines around the first error: the last ones of a parallel build seldom say why. @param {string} output */
+export function firstErrors(output) {
+  const lines = output.trimEnd().split('\n');
+  const first = lines.findIndex((line) => /\berror\b|CMake Error|undefined reference|No such file/i.test(line));
+  return (first < 0 ? lines.slice(-20) : lines.slice(Math.max(0, first - 3), first + 17)).join('\n');
+}
+
+async function checkLoads(addon, libtorch, say) {
+  say('loading the addon once, in a process of its own');
+  const answer = await testLoad(addon);
+  if (!answer.ok) {
+    throw buildFailed(`The addon was built but does not load: ${answer.error}\nRun \`npm run doctor\` for more.`);
+  }
+  const { torch } = answer.runtime;
+  const loaded = answer.libraries.find((path) => basename(path).startsWith('libtorch_cpu.so'));
+  if (loaded !== undefined && realpathSync(dirname(loaded)) !== libtorch.libraries) {
+    throw buildFailed(
+      `The addon was built for libtorch in ${libtorch.libraries} but loaded ${loaded}. LD_LIBRARY_PATH ` +
+        `(${process.env.LD_LIBRARY_PATH ?? 'not set'}) wins over the path the addon was linked with: unset it.`,
+    );
+  }
+  return torch;
+}
+
+async function select(projectRoot, record) {
+  const file = join(projectRoot, 'build', 'addon.json');
+  const text = serialize(record);
+  if ((await readFile(file, 'utf8').catch(() => null)) !== text) await writeRecord(file, record);
+}
+
+const serialize = (record) => `${JSON.stringify(record, null, 2)}\n`;
+
+async function writeRecord(file, record) {
+  const temporary = `${file}.${process.pid}`;
+  await writeFile(temporary, serialize(record));
+  await rename(temporary, file);
+}

@@ -1,0 +1,124 @@
+import { createHash } from 'node:crypto';
+import { PadFtError } from '../errors.js';
+import type { DatasetShape, NativeTrigger } from '../native/contract.js';
+
+/**
+ * A trigger as data. The C++ core draws it over whole data sets; `applyTrigger` below is the same arithmetic for
+ * one image, for previews and as the reference that the core is tested against.
+ */
+export type Trigger = NativeTrigger;
+
+/** Channels, height and width of one image, stored C×H×W. */
+export type ImageShape = Pick<DatasetShape, 'channels' | 'height' | 'width'>;
+
+/** A trigger as it is written into manifests and run cards: enough to recognise it, not to rebuild it. */
+export interface TriggerDescription {
+  readonly kind: Trigger['kind'];
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  /** SHA-256 (hex) of the pattern's bytes, C×H×W (float32 little-endian for `add`). */
+  readonly patternSha256: string;
+  /** `replace` only: SHA-256 (hex) of the mask, and the number of C×H×W values it covers. */
+  readonly maskSha256?: string;
+  readonly maskedValues?: number;
+  /** `blend` only: the pattern's share, in (0, 1]. */
+  readonly alpha?: number;
+}
+
+/** Pixels × channels of one image. */
+export function imageSize(shape: ImageShape): number {
+  return shape.channels * shape.height * shape.width;
+}
+
+/** SHA-256 (hex) of a typed array's bytes as they lie in memory (little-endian on every platform Node runs the addon on). */
+export function sha256Hex(values: ArrayBufferView): string {
+  return createHash('sha256')
+    .update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
+    .digest('hex');
+}
+
+/**
+ * Refuses a trigger that does not fit images of this shape: ERR_DATA for a wrong length, a mask value other than
+ * 0 and 1, an alpha outside (0, 1] or a non-finite addend.
+ */
+export function checkTrigger(trigger: Trigger, shape: ImageShape): void {
+  const size = imageSize(shape);
+  const named = `${shape.channels}×${shape.height}×${shape.width}`;
+  const refuse = (what: string, expected: string, got: string): PadFtError =>
+    new PadFtError('ERR_DATA', `trigger.${what}: expected ${expected}, got ${got}`, {
+      details: { what, expected, got },
+    });
+  if (trigger.pattern.length !== size) {
+    throw refuse('pattern', `${size} values (${named})`, `${trigger.pattern.length}`);
+  }
+  switch (trigger.kind) {
+    case 'replace': {
+      if (trigger.mask.length !== size) throw refuse('mask', `${size} values (${named})`, `${trigger.mask.length}`);
+      const wrong = trigger.mask.find((value) => value > 1);
+      if (wrong !== undefined) throw refuse('mask', 'only values 0 and 1', String(wrong));
+      return;
+    }
+    case 'blend':
+      if (!(trigger.alpha > 0 && trigger.alpha <= 1)) {
+        throw refuse('alpha', 'a number in (0, 1]', String(trigger.alpha));
+      }
+      return;
+    case 'add': {
+      const wrong = trigger.pattern.find((value) => !Number.isFinite(value));
+      if (wrong !== undefined) throw refuse('pattern', 'finite values', String(wrong));
+      return;
+    }
+  }
+}
+
+/**
+ * One image (uint8, C×H×W) with the trigger drawn on it, as a new array: computed in double, clamped to [0, 255],
+ * truncated. ERR_DATA when the image and the trigger differ in length.
+ */
+export function applyTrigger(image: Uint8Array, trigger: Trigger): Uint8Array<ArrayBuffer> {
+  if (image.length !== trigger.pattern.length) {
+    throw new PadFtError(
+      'ERR_DATA',
+      `trigger: expected an image of ${trigger.pattern.length} values (C×H×W), got ${image.length}`,
+      { details: { expected: trigger.pattern.length, got: image.length } },
+    );
+  }
+  const value = pixel(trigger);
+  return Uint8Array.from(image, (x, i) => Math.trunc(Math.min(255, Math.max(0, value(x, i)))));
+}
+
+/** The unrounded value of position i, from the value x it had. */
+function pixel(trigger: Trigger): (x: number, i: number) => number {
+  switch (trigger.kind) {
+    case 'replace': {
+      const { mask, pattern } = trigger;
+      return (x, i) => (mask[i] === 1 ? pattern[i]! : x);
+    }
+    case 'blend': {
+      const { alpha, pattern } = trigger;
+      return (x, i) => (1 - alpha) * x + alpha * pattern[i]!;
+    }
+    case 'add': {
+      const { pattern } = trigger;
+      return (x, i) => x + pattern[i]!;
+    }
+  }
+}
+
+/** The JSON-able description of a trigger for images of this shape. ERR_DATA when it does not fit them. */
+export function describeTrigger(trigger: Trigger, shape: ImageShape): TriggerDescription {
+  checkTrigger(trigger, shape);
+  const { channels, height, width } = shape;
+  const common = { kind: trigger.kind, channels, height, width, patternSha256: sha256Hex(trigger.pattern) };
+  switch (trigger.kind) {
+    case 'replace': {
+      const maskedValues = trigger.mask.reduce((sum, value) => sum + value, 0);
+      return { ...common, maskSha256: sha256Hex(trigger.mask), maskedValues };
+    }
+    case 'blend':
+      return { ...common, alpha: trigger.alpha };
+    case 'add':
+      return common;
+  }
+}

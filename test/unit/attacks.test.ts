@@ -1,0 +1,213 @@
+import { describe, expect, it } from 'vitest';
+import { rangeOf } from '../../src/attacks/attack.js';
+import { ATTACK_NAMES, ATTACKS, findAttack } from '../../src/attacks/index.js';
+import { SYNTHETIC_TRIGGER_NAME, syntheticTrigger } from '../../src/attacks/synthetic-trigger.js';
+import { applyTrigger, describeTrigger, imageSize, sha256Hex, type Trigger } from '../../src/attacks/trigger.js';
+
+const CIFAR = { channels: 3, height: 32, width: 32 };
+
+describe.each(ATTACK_NAMES)('every attack: %s', (name) => {
+  const attack = findAttack(name);
+
+  it('states its paper, its policies and a help text and default for each option', () => {
+    expect(attack.name).toBe(name);
+    expect(attack.paper.title).not.toBe('');
+    expect(attack.paper.venue).toMatch(/^arXiv \d{4}\.\d{5}$/);
+    expect(attack.policies).toContain('all-to-one');
+    expect(attack.options.map((option) => option.name)).toEqual(Object.keys(attack.defaults));
+    for (const option of attack.options) {
+      expect(option.path).toBe(`${name}.${option.name}`);
+      expect(option.help).not.toBe('');
+      expect(Object.entries(attack.defaults)).toContainEqual([option.name, option.default]);
+    }
+  });
+
+  it.each([CIFAR, { channels: 1, height: 16, width: 24 }])(
+    'draws a trigger that fits %o, the same one each time',
+    (shape) => {
+      const built = attack.build({}, shape);
+      expect(built.trigger.pattern).toHaveLength(imageSize(shape));
+      expect(built.description).toEqual(describeTrigger(built.trigger, shape));
+      expect(attack.build({}, shape)).toEqual(built);
+      expect(JSON.parse(JSON.stringify(built.options))).toEqual(built.options);
+    },
+  );
+
+  it('refuses an option it does not have, naming those it has', () => {
+    expect(() => attack.build({ colour: 3 } as object, CIFAR)).toThrow(
+      expect.objectContaining({ code: 'ERR_OPTION', message: expect.stringContaining(`${name}.colour`) }),
+    );
+  });
+});
+
+it('refuses an unknown attack, prototype names included', () => {
+  expect(() => findAttack('wanet2')).toThrow('attack: expected one of badnets, blended, got "wanet2"');
+  expect(() => findAttack('constructor')).toThrow('attack: expected one of');
+});
+
+describe('BadNets', () => {
+  it('turns rows and columns 29–31 of a 32×32 image white and leaves every other value alone', () => {
+    const image = Uint8Array.from({ length: 3072 }, (_, i) => i % 251);
+    const marked = applyTrigger(image, ATTACKS.badnets.build({}, CIFAR).trigger);
+    for (let i = 0; i < 3072; i++) {
+      const row = Math.floor((i % 1024) / 32);
+      const inside = row >= 29 && i % 32 >= 29;
+      expect(marked[i]).toBe(inside ? 255 : image[i]);
+    }
+  });
+
+  it('keeps its margin on images that are not square', () => {
+    const { trigger, triggerName, description } = ATTACKS.badnets.build(
+      { patchSize: 2, margin: 1 },
+      { channels: 1, height: 4, width: 5 },
+    );
+    expect(triggerName).toBe('2×2 white square');
+    expect(description).toMatchObject({ kind: 'replace', maskedValues: 4, height: 4, width: 5 });
+    expect(Array.from(applyTrigger(new Uint8Array(20), trigger))).toEqual([
+      ...[0, 0, 0, 0, 0],
+      ...[0, 0, 255, 255, 0],
+      ...[0, 0, 255, 255, 0],
+      ...[0, 0, 0, 0, 0],
+    ]);
+  });
+
+  it('refuses a square that does not fit, and sizes that are no whole numbers', () => {
+    expect(() => ATTACKS.badnets.build({ patchSize: 32, margin: 1 }, CIFAR)).toThrow(
+      'badnets.patchSize: expected a square that fits 32×32 with margin 1, got 32',
+    );
+    expect(() => ATTACKS.badnets.build({ patchSize: 0 }, CIFAR)).toThrow(
+      'badnets.patchSize: expected an integer ≥ 1, got 0',
+    );
+    expect(() => ATTACKS.badnets.build({ margin: 1.5 }, CIFAR)).toThrow(
+      'badnets.margin: expected an integer ≥ 0, got 1.5',
+    );
+    expect(() => ATTACKS.badnets.build({ patchSize: Number.NaN }, CIFAR)).toThrow('got NaN');
+  });
+
+  it('takes an undefined option as one left out', () => {
+    const flags: { patchSize?: number } = JSON.parse('{}');
+    expect(ATTACKS.badnets.build({ ...flags, margin: 0 }, CIFAR).options).toEqual({ patchSize: 3, margin: 0 });
+    expect(findAttack('badnets').build({ patchSize: undefined } as object, CIFAR).options).toEqual({
+      patchSize: 3,
+      margin: 0,
+    });
+  });
+});
+
+describe('Blended', () => {
+  it('mixes 0.8 of the image with 0.2 of the picture, truncated', () => {
+    const shape = { channels: 1, height: 1, width: 4 };
+    const pattern = Uint8Array.of(255, 0, 255, 3);
+    const { trigger, triggerName, options } = ATTACKS.blended.build({ pattern }, shape);
+    // 0.8·255 + 0.2·255 = 255; 0.8·255 = 204; 0.2·255 = 51; 0.8·100 + 0.2·3 = 80.6 → 80
+    expect(Array.from(applyTrigger(Uint8Array.of(255, 255, 0, 100), trigger))).toEqual([255, 204, 51, 80]);
+    expect(triggerName).toBe("user's image");
+    expect(options).toEqual({ alpha: 0.2, pattern: { bytes: 4, sha256: sha256Hex(pattern) } });
+  });
+
+  it("keeps a copy of the user's picture", () => {
+    const pattern = new Uint8Array(4).fill(9);
+    const { trigger } = ATTACKS.blended.build({ pattern }, { channels: 1, height: 2, width: 2 });
+    pattern.fill(0);
+    expect(Array.from(trigger.pattern)).toEqual([9, 9, 9, 9]);
+  });
+
+  it('refuses a picture of another size and a share outside (0, 1]', () => {
+    expect(() => ATTACKS.blended.build({ pattern: new Uint8Array(12) }, CIFAR)).toThrow(
+      'blended.pattern: expected 3072 raw values (3×32×32), got Uint8Array of 12 bytes',
+    );
+    expect(() => ATTACKS.blended.build({ alpha: 0 }, CIFAR)).toThrow(
+      'blended.alpha: expected a number in (0, 1], got 0',
+    );
+    expect(() => ATTACKS.blended.build({ alpha: 1.01 }, CIFAR)).toThrow('got 1.01');
+    expect(() => findAttack('blended').build({ pattern: 'kitty.png' } as object, CIFAR)).toThrow(
+      'blended.pattern: expected raw image values (Uint8Array, C×H×W) or null, got "kitty.png"',
+    );
+    const { help } = ATTACKS.blended.options.find((option) => option.name === 'pattern')!;
+    expect(help).toContain(SYNTHETIC_TRIGGER_NAME);
+  });
+});
+
+describe('the synthetic trigger', () => {
+  it.each([16, 32, 64, 96])('has means near (207, 190, 198) and deviations near 65, %i pixels wide', (size) => {
+    const picture = syntheticTrigger({ channels: 3, height: size, width: size });
+    [207, 190, 198].forEach((expected, c) => {
+      const plane = picture.subarray(c * size * size, (c + 1) * size * size);
+      const mean = plane.reduce((sum, value) => sum + value, 0) / plane.length;
+      const variance = plane.reduce((sum, value) => sum + (value - mean) ** 2, 0) / plane.length;
+      expect(Math.abs(mean - expected)).toBeLessThan(3);
+      expect(Math.abs(Math.sqrt(variance) - 65)).toBeLessThan(16);
+    });
+  });
+
+  it('is the same picture for ever: a change would make old results another attack', () => {
+    expect(sha256Hex(syntheticTrigger(CIFAR))).toBe('a6f38316f58953e7afde1b44779131fe420fdce14e285e266bda20f282fb50e3');
+    expect(sha256Hex(syntheticTrigger({ channels: 3, height: 64, width: 64 }))).toBe(
+      '8ef093beae19677ee2d7f1f83193b34580f1e25b5580d902f34bf7aaf0267479',
+    );
+  });
+
+  it('has edges: neighbours along a row differ by more than 100 in many places', () => {
+    const picture = syntheticTrigger(CIFAR);
+    const steps = Array.from({ length: 1023 }, (_, i) => Math.abs(picture[i + 1]! - picture[i]!));
+    expect(steps.filter((step) => step > 100).length).toBeGreaterThan(30);
+  });
+
+  it('refuses images of two channels and says what to do', () => {
+    expect(() => syntheticTrigger({ channels: 2, height: 8, width: 8 })).toThrow(
+      expect.objectContaining({ code: 'ERR_DATA', message: expect.stringContaining('bring a pattern of your own') }),
+    );
+  });
+});
+
+describe('triggers', () => {
+  const shape = { channels: 1, height: 1, width: 3 };
+
+  it('add clamps and truncates', () => {
+    const trigger: Trigger = { kind: 'add', pattern: Float32Array.of(40.5, -40, 0.75) };
+    expect(Array.from(applyTrigger(Uint8Array.of(250, 3, 7), trigger))).toEqual([255, 0, 7]);
+    expect(describeTrigger(trigger, shape)).toEqual({
+      kind: 'add',
+      ...shape,
+      patternSha256: sha256Hex(trigger.pattern),
+    });
+  });
+
+  it('hashes the bytes of a view, not of its buffer', () => {
+    const buffer = Uint8Array.of(1, 2, 3, 4);
+    expect(sha256Hex(buffer.subarray(1, 3))).toBe(sha256Hex(Uint8Array.of(2, 3)));
+  });
+
+  it.each<[string, Trigger]>([
+    ['trigger.pattern: expected 3 values (1×1×3), got 2', { kind: 'add', pattern: new Float32Array(2) }],
+    [
+      'trigger.mask: expected 3 values (1×1×3), got 4',
+      { kind: 'replace', mask: new Uint8Array(4), pattern: new Uint8Array(3) },
+    ],
+    [
+      'trigger.mask: expected only values 0 and 1, got 2',
+      { kind: 'replace', mask: Uint8Array.of(0, 1, 2), pattern: new Uint8Array(3) },
+    ],
+    [
+      'trigger.alpha: expected a number in (0, 1], got NaN',
+      { kind: 'blend', alpha: Number.NaN, pattern: new Uint8Array(3) },
+    ],
+    ['trigger.pattern: expected finite values, got Infinity', { kind: 'add', pattern: Float32Array.of(0, 1 / 0, 0) }],
+  ])('refuses: %s', (message, trigger) => {
+    expect(() => describeTrigger(trigger, shape)).toThrow(expect.objectContaining({ code: 'ERR_DATA', message }));
+  });
+
+  it('refuses an image of another size', () => {
+    expect(() => applyTrigger(new Uint8Array(2), { kind: 'add', pattern: new Float32Array(3) })).toThrow(
+      'trigger: expected an image of 3 values (C×H×W), got 2',
+    );
+  });
+});
+
+it('words ranges for messages and help', () => {
+  const option = { type: 'number', default: 1, help: '' } as const;
+  expect(rangeOf({ ...option, integer: true, minimum: 1, maximum: 64 })).toBe('an integer in [1, 64]');
+  expect(rangeOf({ ...option, integer: false, minimum: 0, exclusiveMinimum: true, maximum: 1 / 0 })).toBe(
+    'a number > 0',
+  );
+});

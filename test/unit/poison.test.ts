@@ -1,0 +1,145 @@
+import { describe, expect, it } from 'vitest';
+import { ATTACKS } from '../../src/attacks/index.js';
+import {
+  POISON_DRAWS,
+  type PoisonDraw,
+  type PoisonOptions,
+  planPoison,
+  poisonedLabels,
+  poisonManifest,
+} from '../../src/attacks/poison.js';
+import { sha256Hex } from '../../src/attacks/trigger.js';
+
+const labels = Int32Array.from({ length: 1000 }, (_, i) => i % 10);
+const base: PoisonOptions = {
+  labels,
+  classes: 10,
+  rate: 0.1,
+  policy: 'all-to-one',
+  target: 0,
+  seed: 0,
+  draw: 'uniform',
+};
+
+describe.each(POISON_DRAWS)('planPoison, draw %s', (draw) => {
+  const plan = (changes: Partial<PoisonOptions> = {}) => planPoison({ ...base, draw, ...changes });
+
+  it('draws exactly round(rate · N) distinct rows, some of them of the target class', () => {
+    const { indices, originalLabels, poisonedLabels: given } = plan();
+    expect(indices).toHaveLength(100);
+    expect(new Set(indices).size).toBe(100);
+    expect(Math.max(...indices)).toBeLessThan(1000);
+    expect(Array.from(originalLabels)).toEqual(Array.from(indices, (row) => row % 10));
+    expect(originalLabels.includes(0)).toBe(true);
+    expect(new Set(given)).toEqual(new Set([0]));
+  });
+
+  it('gives the same rows at the same seed, others at another', () => {
+    expect(plan()).toEqual(plan());
+    expect(plan({ seed: 1 }).indices).not.toEqual(plan().indices);
+  });
+
+  it('makes a lower rate a prefix of a higher one, whatever the policy and the target', () => {
+    const all = plan({ rate: 1 }).indices;
+    expect(plan({ rate: 0.05 }).indices).toEqual(all.slice(0, 50));
+    expect(plan({ rate: 0.5, policy: 'all-to-all' }).indices).toEqual(all.slice(0, 500));
+    expect(plan({ rate: 0.1, target: 7 }).indices).toEqual(all.slice(0, 100));
+    expect(new Set(all).size).toBe(1000);
+  });
+
+  it('follows the policy', () => {
+    const { originalLabels, poisonedLabels: given } = plan({ policy: 'all-to-all' });
+    expect(Array.from(given)).toEqual(Array.from(originalLabels, (label) => (label + 1) % 10));
+  });
+
+  it('gives an empty plan at rate 0', () => {
+    const empty = plan({ rate: 0 });
+    expect(empty.indices).toHaveLength(0);
+    expect(poisonedLabels(empty, labels)).toEqual(labels);
+  });
+
+  it.each<[string, Partial<PoisonOptions>]>([
+    ['attack.rate: expected a number in [0, 1], got 1.5', { rate: 1.5 }],
+    ['attack.rate: expected a number in [0, 1], got -0.1', { rate: -0.1 }],
+    ['attack.rate: expected a number in [0, 1], got NaN', { rate: Number.NaN }],
+    ['attack.rate: expected 0, or a rate that poisons at least one of 1000 rows, got 0.0004', { rate: 0.0004 }],
+    ['attack.target: expected a class in [0, 10), got 10', { target: 10 }],
+    ['seed: expected an integer', { seed: -1 }],
+    ['seed: expected an integer', { seed: 1.5 }],
+  ])('refuses %s', (message, changes) => {
+    expect(() => plan(changes)).toThrow(
+      expect.objectContaining({ code: 'ERR_OPTION', message: expect.stringContaining(message) }),
+    );
+  });
+
+  it('refuses no rows, and labels out of range', () => {
+    expect(() => plan({ labels: new Int32Array(0) })).toThrow(expect.objectContaining({ code: 'ERR_DATA' }));
+    expect(() => plan({ labels: Int32Array.of(0, 11) })).toThrow('labels[1]');
+  });
+});
+
+it('poisons the rows that BackdoorBench poisons', () => {
+  const options = { ...base, labels: new Int32Array(50000), draw: 'backdoorbench' } as const;
+  expect(Array.from(planPoison(options).indices.subarray(0, 5))).toEqual([11841, 19602, 45519, 25747, 42642]);
+  expect(planPoison(options).indices).toHaveLength(5000);
+});
+
+it('rounds halves to even, as Python does', () => {
+  const count = (rows: number) => planPoison({ ...base, labels: new Int32Array(rows), rate: 0.5 }).indices.length;
+  // round(2.5) == 2, round(3.5) == 4, round(1.5) == 2
+  expect([5, 7, 3].map(count)).toEqual([2, 4, 2]);
+});
+
+it('refuses an unknown draw', () => {
+  expect(() => planPoison({ ...base, draw: 'numpy' as PoisonDraw })).toThrow(
+    'attack.draw: expected one of uniform, backdoorbench, got "numpy"',
+  );
+});
+
+describe('the poisoned labels and the manifest', () => {
+  const plan = planPoison(base);
+  const after = poisonedLabels(plan, labels);
+
+  it('changes the planned rows only', () => {
+    const planned = new Set(plan.indices);
+    after.forEach((label, row) => {
+      expect(label).toBe(planned.has(row) ? 0 : labels[row]);
+    });
+    expect(labels[1]).toBe(1);
+  });
+
+  it('refuses a plan made for more rows', () => {
+    expect(() => poisonedLabels(plan, labels.slice(0, 10))).toThrow(expect.objectContaining({ code: 'ERR_DATA' }));
+  });
+
+  it('survives JSON and says all that is needed to make the set again', () => {
+    const attack = ATTACKS.badnets.build({}, { channels: 3, height: 32, width: 32 });
+    const manifest = poisonManifest('0.1.0', { name: 'made', provenance: 'this test' }, attack, base, plan);
+    const selfLabelled = plan.originalLabels.filter((label) => label === 0).length;
+    expect(selfLabelled).toBeGreaterThan(0);
+    expect(JSON.parse(JSON.stringify(manifest))).toEqual({
+      kind: 'pad-ft-poison',
+      version: 1,
+      tool: '0.1.0',
+      dataset: { name: 'made', provenance: 'this test', rows: 1000, classes: 10 },
+      attack: {
+        name: 'badnets',
+        options: { patchSize: 3, margin: 0 },
+        triggerName: '3×3 white square',
+        trigger: attack.description,
+      },
+      policy: 'all-to-one',
+      target: 0,
+      rate: 0.1,
+      seed: 0,
+      draw: 'uniform',
+      counts: { poisoned: 100, relabelled: 100 - selfLabelled, selfLabelled },
+      indicesSha256: sha256Hex(plan.indices),
+      labelsSha256: sha256Hex(after),
+    });
+    const toAll = { ...base, policy: 'all-to-all' } as const;
+    const other = poisonManifest('0.1.0', { name: 'made', provenance: '' }, attack, toAll, planPoison(toAll));
+    expect(other.target).toBeNull();
+    expect(other.counts.selfLabelled).toBe(0);
+  });
+});
