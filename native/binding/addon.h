@@ -16,6 +16,16 @@
 
 namespace padft::binding {
 
+/// Runs a synchronous entry and turns every exception into a coded JavaScript error.
+template <class Body>
+auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (...) {
+    throw to_js_error(env, std::current_exception());
+  }
+}
+
 class Addon;
 Addon& addon_of(Napi::Env env);
 
@@ -57,8 +67,11 @@ class Wrap : public Napi::ObjectWrap<Self> {
     return Hold(slot_, exclusive);
   }
 
-  void dispose(const Napi::CallbackInfo&) {
-    if (slot_ && slot_->dispose()) core_.reset();
+  /// Frees what is wrapped, once; ERR_BUSY while a job uses it.
+  void free(Napi::Env env) {
+    guarded(env, [&] {
+      if (slot_ && slot_->dispose()) core_.reset();
+    });
   }
 
  protected:
@@ -73,6 +86,7 @@ class DatasetWrap final : public Wrap<DatasetWrap, Dataset> {
   static const napi_type_tag& tag() { return kDatasetTag; }
   static const char* kind() { return "data set"; }
   static Napi::Function define(Napi::Env env);
+  void dispose(const Napi::CallbackInfo& info) { free(info.Env()); }
 
  private:
   Napi::Value shape(const Napi::CallbackInfo& info);
@@ -91,6 +105,7 @@ class ModelWrap final : public Wrap<ModelWrap, Network> {
   static const napi_type_tag& tag() { return kModelTag; }
   static const char* kind() { return "model"; }
   static Napi::Function define(Napi::Env env);
+  void dispose(const Napi::CallbackInfo& info) { free(info.Env()); }
 
  private:
   Napi::Value name(const Napi::CallbackInfo& info);
@@ -138,6 +153,7 @@ class TrainerWrap final : public WorkerWrap<TrainerWrap, Trainer> {
   static const napi_type_tag& tag() { return kTrainerTag; }
   static const char* kind() { return "trainer"; }
   static Napi::Function define(Napi::Env env);
+  void dispose(const Napi::CallbackInfo& info) { free(info.Env()); }
 
  private:
   Napi::Value epoch(const Napi::CallbackInfo& info);
@@ -152,6 +168,7 @@ class FitterWrap final : public WorkerWrap<FitterWrap, BoundsFitter> {
   static const napi_type_tag& tag() { return kFitterTag; }
   static const char* kind() { return "bounds fitter"; }
   static Napi::Function define(Napi::Env env);
+  void dispose(const Napi::CallbackInfo& info) { free(info.Env()); }
 
  private:
   Napi::Value steps(const Napi::CallbackInfo& info);
@@ -165,6 +182,7 @@ class TunerWrap final : public WorkerWrap<TunerWrap, ClassifierTuner> {
   static const napi_type_tag& tag() { return kTunerTag; }
   static const char* kind() { return "classifier tuner"; }
   static Napi::Function define(Napi::Env env);
+  void dispose(const Napi::CallbackInfo& info) { free(info.Env()); }
 
  private:
   Napi::Value epoch(const Napi::CallbackInfo& info);
@@ -189,15 +207,5 @@ class Addon final : public Napi::Addon<Addon> {
   Napi::Value create_classifier_tuner(const Napi::CallbackInfo& info);
   void cancel_all(const Napi::CallbackInfo& info);
 };
-
-/// Runs a synchronous entry and turns every exception into a coded JavaScript error.
-template <class Body>
-auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
-  try {
-    return body();
-  } catch (...) {
-    throw to_js_error(env, std::current_exception());
-  }
-}
 
 }  // namespace padft::binding

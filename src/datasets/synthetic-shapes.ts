@@ -8,7 +8,7 @@
 export type Shape = (x: number, y: number) => number;
 
 /** Every point of a shape lies within this distance of its centre, in the shape's own units. */
-export const SHAPE_REACH = 1.2;
+export const SHAPE_REACH = 1.4;
 
 function disc(cx: number, cy: number, radius: number): Shape {
   return (x, y) => Math.sqrt((x - cx) * (x - cx) + (y - cy) * (y - cy)) - radius;

@@ -421,10 +421,10 @@ def bounds_fraction_fixture(case: str, kinds: list[str], seed: int) -> None:
                   'eps': 1e-8})
 
 train_fixture()
-bounds_absolute_fixture(42)
+bounds_absolute_fixture(742)
 bounds_fraction_fixture('max', ['max'], 742)
-bounds_fraction_fixture('mean', ['mean'], 42)
-bounds_fraction_fixture('both', ['max', 'mean'], 542)
+bounds_fraction_fixture('mean', ['mean'], 142)
+bounds_fraction_fixture('both', ['max', 'mean'], 1142)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

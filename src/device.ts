@@ -1,0 +1,46 @@
+import { invalidOption, PadFtError } from './errors.js';
+import type { NativeDevice, NativePrecision } from './native/contract.js';
+import { callNative } from './native/job.js';
+import { loadAddon } from './native/load.js';
+
+/** Where to compute. `auto` takes the first CUDA device when one answers, else the CPU. */
+export type Device = 'auto' | NativeDevice;
+
+/** Arithmetic of convolutions. `auto`: see `resolvePrecision`. */
+export type Precision = 'auto' | NativePrecision;
+
+/**
+ * The device as the core wants it. A device that was named and is not there is an error, never a silent CPU run.
+ * Throws ERR_OPTION for a word that is no device, ERR_DEVICE when it is not there.
+ */
+export function resolveDevice(device: Device = 'auto'): NativeDevice {
+  if (device === 'cpu') return device;
+  const runtime = callNative(() => loadAddon().runtime());
+  if (device === 'auto') return runtime.cudaDevices.length > 0 ? 'cuda:0' : 'cpu';
+  const match = /^cuda(?::(\d+))?$/.exec(device);
+  if (match === null) throw invalidOption('device', 'auto, cpu, cuda or cuda:N', device);
+  const index = Number(match[1] ?? 0);
+  if (index >= runtime.cudaDevices.length) {
+    const reason = runtime.cudaProblem ?? `this machine has ${runtime.cudaDevices.length} CUDA device(s)`;
+    throw new PadFtError('ERR_DEVICE', `device ${device} is not there: ${reason}; run pad-ft doctor, or use --device cpu`, {
+      details: { device, available: runtime.cudaDevices.length },
+    });
+  }
+  return `cuda:${index}`;
+}
+
+/** What the arithmetic is for: training tolerates bfloat16, a score near a cut does not. */
+export type Purpose = 'training' | 'evaluation';
+
+/**
+ * The arithmetic as the core wants it. `auto` trains in bfloat16 where the hardware multiplies it (CUDA, CPUs with
+ * AVX512-BF16) and evaluates in TF32 on CUDA, float32 on the CPU.
+ */
+export function resolvePrecision(precision: Precision, device: NativeDevice, purpose: Purpose): NativePrecision {
+  if (precision !== 'auto') {
+    if (precision === 'tf32' && device === 'cpu') throw invalidOption('precision', 'auto, fp32 or bf16 on the CPU', precision);
+    return precision;
+  }
+  if (device !== 'cpu') return purpose === 'training' ? 'bf16' : 'tf32';
+  return purpose === 'training' && callNative(() => loadAddon().runtime()).cpuBf16 ? 'bf16' : 'fp32';
+}
