@@ -18,7 +18,7 @@ std::vector<at::Tensor> in_batches(const Network& network, const Dataset& data, 
                                    const Control& control, size_t outputs,
                                    const std::function<std::vector<at::Tensor>(const at::Tensor&, const at::Tensor&)>& body) {
   require_fit(network, data);
-  c10::InferenceMode inference;
+  at::NoGradGuard no_grad;
   PrecisionScope precision(options.precision);
   std::vector<std::vector<at::Tensor>> parts(outputs);
   const auto rows = at::arange(data.count(), at::TensorOptions().dtype(at::kLong).device(data.device()));

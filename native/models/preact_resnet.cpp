@@ -198,7 +198,15 @@ class PreActResNet18 final : public Network {
  private:
   static Tensor conv(const Tensor& x, const Tensor& weight, int64_t stride, const Tensor& bias = {}) {
     const int64_t padding = weight.size(2) / 2;
+    if (padding == 0 && x.device().is_cpu() && weight.size(1) % 8 != 0) return pointwise(x, weight, stride);
     return at::conv2d(x, weight, bias, stride, padding);
+  }
+
+  // A 1×1 convolution as a matrix product. oneDNN's AVX2 kernel for its weight gradient never returns for some channel
+  // counts that are no multiple of 8 (seen with 4 and 5, libtorch 2.13).
+  static Tensor pointwise(const Tensor& x, const Tensor& weight, int64_t stride) {
+    const auto pixels = x.slice(2, 0, std::nullopt, stride).slice(3, 0, std::nullopt, stride).permute({0, 2, 3, 1});
+    return at::matmul(pixels, weight.flatten(1).t()).permute({0, 3, 1, 2});
   }
 
   Tensor normalise(const Tensor& images) const {

@@ -61,16 +61,17 @@ function runtimeLines({ runtime }: DoctorReport): string[] {
     `libtorch ${runtime.torch}, C++${runtime.cxxStandard}, Node-API ${runtime.napiVersion}`,
     `${runtime.threads} threads, ${runtime.cpuCapability}${runtime.cpuBf16 ? ', bfloat16 in hardware' : ''}`,
     cuda,
-    ...indentedText(runtime.blas),
-    ...indentedText(runtime.parallel),
+    ...new Set([...libraryLines(runtime.blas), ...libraryLines(runtime.parallel)]),
   ];
 }
 
-const indentedText = (text: string): string[] =>
-  text
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '');
+// libtorch tells everything about its own compilation; these lines say what decides speed.
+const TELLING = /math kernel|mkl|openblas|blas|dnn|openmp|backend/i;
+
+function libraryLines(text: string): string[] {
+  const lines = text.split('\n').map((line) => line.trim().replace(/^- /, ''));
+  return lines.filter((line) => TELLING.test(line) && !/^Build settings|_THREADS|max_threads/.test(line));
+}
 
 function deviceLine({ device, name, memoryBytes, milliseconds, error }: DeviceTrial): string {
   const memory = memoryBytes === null ? '' : `, ${gibibytes(memoryBytes)}`;
