@@ -81,6 +81,7 @@ target_link_libraries(padft_torch INTERFACE "${_torch_gomp}")
 set(PADFT_TORCH_CUDA OFF)
 if(EXISTS "${_torch_lib}/libtorch_cuda.so")
   set(PADFT_TORCH_CUDA ON)
+  target_compile_definitions(padft_torch INTERFACE PADFT_LIBTORCH_HAS_CUDA=1)
   target_link_libraries(padft_torch INTERFACE "-Wl,--push-state,--no-as-needed"
     "${_torch_lib}/libc10_cuda.so" "${_torch_lib}/libtorch_cuda.so" "-Wl,--pop-state")
   include("${CMAKE_CURRENT_LIST_DIR}/cuda-graphs.cmake")

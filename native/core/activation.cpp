@@ -18,7 +18,14 @@ bool fused(const Tensor& x) {
   return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-const float* data_or_null(const Tensor& tensor) { return tensor.defined() ? tensor.data_ptr<float>() : nullptr; }
+// "None" inside the autograd function: some libtorch versions ask every input for its device, and an undefined tensor
+// has none.
+Tensor or_none(const Tensor& tensor, const Tensor& like) {
+  return tensor.defined() ? tensor.contiguous() : at::empty({0}, like.options());
+}
+bool given(const Tensor& tensor) { return tensor.defined() && tensor.numel() > 0; }
+
+const float* data_or_null(const Tensor& tensor) { return given(tensor) ? tensor.data_ptr<float>() : nullptr; }
 
 struct Extent {
   int64_t images, pixels, channels;
@@ -64,8 +71,8 @@ kernels::SiteArguments arguments(const Tensor& scale, const Tensor& shift, const
   site.shift = data_or_null(shift);
   site.max_bound = data_or_null(max);
   site.mean_bound = data_or_null(mean);
-  site.max_per_image = max.defined() && max.dim() == 2;
-  site.mean_per_image = mean.defined() && mean.dim() == 2;
+  site.max_per_image = given(max) && max.dim() == 2;
+  site.mean_per_image = given(mean) && mean.dim() == 2;
   return site;
 }
 
@@ -74,9 +81,9 @@ struct ClipSite : torch::autograd::Function<ClipSite> {
                         const Tensor& max, const Tensor& mean) {
     const Extent extent(x);
     auto y = at::empty_like(x);
-    auto means = mean.defined() ? at::empty({extent.images, extent.channels}, x.options()) : Tensor();
+    auto means = at::empty({given(mean) ? extent.images : 0, extent.channels}, x.options());
     kernels::site_forward(x.data_ptr<float>(), y.data_ptr<float>(), extent.images, extent.pixels, extent.channels,
-                          arguments(scale, shift, max, mean), mean.defined() ? means.data_ptr<float>() : nullptr);
+                          arguments(scale, shift, max, mean), given(mean) ? means.data_ptr<float>() : nullptr);
     context->save_for_backward({x, scale, shift, max, mean, means});
     return y;
   }
@@ -87,12 +94,12 @@ struct ClipSite : torch::autograd::Function<ClipSite> {
     const Extent extent(x);
     const auto dy = grads[0].contiguous(at::MemoryFormat::ChannelsLast);
     auto dx = at::empty_like(x);
-    auto dmax = max.defined() ? at::empty_like(max) : Tensor();
-    auto dmean = mean.defined() ? at::empty_like(mean) : Tensor();
+    auto dmax = given(max) ? at::empty_like(max) : Tensor();
+    auto dmean = given(mean) ? at::empty_like(mean) : Tensor();
     kernels::site_backward(x.data_ptr<float>(), dy.data_ptr<float>(), dx.data_ptr<float>(), extent.images,
                            extent.pixels, extent.channels, arguments(saved[1], saved[2], max, mean),
-                           data_or_null(saved[5]), max.defined() ? dmax.data_ptr<float>() : nullptr,
-                           mean.defined() ? dmean.data_ptr<float>() : nullptr);
+                           data_or_null(saved[5]), given(max) ? dmax.data_ptr<float>() : nullptr,
+                           given(mean) ? dmean.data_ptr<float>() : nullptr);
     return {dx, Tensor(), Tensor(), dmax, dmean};
   }
 };
@@ -134,8 +141,7 @@ Tensor clip_site(const Tensor& x, const Tensor& scale, const Tensor& shift, cons
   if (at::GradMode::is_enabled() &&
       (x.requires_grad() || (bounds.max.defined() && bounds.max.requires_grad()) ||
        (bounds.mean.defined() && bounds.mean.requires_grad()))) {
-    return ClipSite::apply(x, scale, shift, bounds.max.defined() ? bounds.max.contiguous() : bounds.max,
-                           bounds.mean.defined() ? bounds.mean.contiguous() : bounds.mean);
+    return ClipSite::apply(x, or_none(scale, x), or_none(shift, x), or_none(bounds.max, x), or_none(bounds.mean, x));
   }
   const Extent extent(x);
   auto y = at::empty_like(x);

@@ -17,8 +17,8 @@
 #endif
 
 #ifdef PADFT_WITH_CUDA_GRAPHS
-#include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <cuda_runtime_api.h>
 #endif
 
 namespace padft {
@@ -38,9 +38,11 @@ std::vector<CudaDevice> cuda_devices() {
   for (int64_t i = 0; i < static_cast<int64_t>(torch::cuda::device_count()); ++i) {
     CudaDevice device{i, "CUDA device", 0};
 #ifdef PADFT_WITH_CUDA_GRAPHS
-    const auto* properties = at::cuda::getDeviceProperties(static_cast<c10::DeviceIndex>(i));
-    device.name = properties->name;
-    device.total_bytes = static_cast<int64_t>(properties->totalGlobalMem);
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, static_cast<int>(i)) == cudaSuccess) {
+      device.name = properties.name;
+      device.total_bytes = static_cast<int64_t>(properties.totalGlobalMem);
+    }
 #endif
     devices.push_back(device);
   }

@@ -8,9 +8,10 @@ version gives the same numbers up to rounding. The network and every formula are
 
 Each fixture is one .safetensors file; index.json says what is in it, with which options, and how close an answer has
 to come: [absolute, relative], |got − expected| ≤ absolute + relative · |expected|; [0, 0] means equal bit for bit.
-Everything that rounds is computed again in float64 and, six times, in float32 from weights moved by about one unit in
-their last place: index.json records how far the answers lay apart, and the script refuses to write a tolerance of less
-than four times that. So a difference beyond the tolerance is a difference in arithmetic, not in rounding.
+Everything that rounds is computed again in float64 and, six times, in float32 with other convolution kernels and from
+weights moved by several units in their last place. index.json records how far the answers lay apart, and the script
+refuses to write a tolerance of less than that (four times that, in float64). Seeds were chosen so that no
+kink decides anything (see calm_network). So a difference beyond the tolerance is one of arithmetic, not of rounding.
 
  1. forward-*      logits and features in evaluation mode; the same under bounds of each kind; per-label limits; ranges
  2. losses         SCE, log-odds, consistency, suspects' term, MSE, with their gradients
@@ -57,8 +58,9 @@ def save(name: str, what: str, inputs: dict, answers: dict, exact: dict | None =
     atol, rtol = tolerance
     for key, value in answers.items():
         expected = value.detach().double()
-        difference = torch.stack([(expected - check[key].detach().double()).abs() for check in checks]).amax(0)
-        if not bool((4 * difference <= atol + rtol * expected.abs()).all()):
+        exactly, *moved = [(expected - check[key].detach().double()).abs() for check in checks]
+        difference = torch.stack([4 * exactly, *moved]).amax(0)
+        if not bool((difference <= atol + rtol * expected.abs()).all()):
             raise SystemExit(f'{name}/{key}: answers lie {difference.max():.3g} apart, too far for its tolerance')
         entry['tolerance'][key] = [atol, rtol]
         entry['rounding'][key] = float(f'{difference.max().item():.2g}')
@@ -129,13 +131,13 @@ class Run(NamedTuple):
     moved: int = 0
 
     def copy(self, module: torch.nn.Module, channels_last: bool = True) -> torch.nn.Module:
-        """The module in this type; when moved, each weight is off by a relative 1e-7 (float32's last place)."""
+        """The module in this type; when moved, each weight is off by a relative 4e-7 (several units of float32's last place)."""
         module = copy.deepcopy(module).to(self.dtype)
         if self.moved:
             random = torch.Generator().manual_seed(self.moved)
             with torch.no_grad():
                 for parameter in module.parameters():
-                    parameter.mul_(1 + 1e-7 * torch.randn(parameter.shape, generator=random))
+                    parameter.mul_(1 + 4e-7 * torch.randn(parameter.shape, generator=random))
             if channels_last:  # other convolution kernels as well
                 module.to(memory_format=torch.channels_last)
         return module
@@ -194,6 +196,9 @@ def forward_fixture(name: str, net: ref.PreActResNet18, model: dict, seed: int) 
 
         answers, checks = repeated(compute)
         free, held = net(images), net(images, None, mean_limits[labels])
+        for logits in (free, held):  # a near tie would leave the predicted class to rounding
+            best = ref.without_label(logits, labels).topk(2).values
+            assert min((best[:, 0] - best[:, 1]).min(), ref.log_odds(logits, labels).abs().min()) > 1e-3
         exact = {'predicted': free.argmax(1), 'alternative': ref.without_label(free, labels).argmax(1),
                  'limited.mean.predicted': held.argmax(1),
                  'limited.mean.alternative': ref.without_label(held, labels).argmax(1)}
@@ -252,21 +257,20 @@ def losses_fixture() -> None:
 
 
 def bounds_gradient_fixture() -> None:
-    # Seed: one for which no activation lies so near a bound or 0 that rounding decides its side (3 of 6 tried do).
-    images, _ = pixels(8, 10, 122)
+    images, _ = pixels(8, 10, 22)
     with torch.no_grad():
-        means, maxima = net4.statistics(images)
+        means, maxima = calm.statistics(images)
         # Between order statistics, and no bound at zero: nowhere a tie, where min has no gradient.
         start = {'max': (0.7 * maxima.amax(0)).clamp_min(0.05), 'mean': (0.7 * means.amax(0)).clamp_min(0.01)}
 
     def compute(run: Run) -> dict:
-        n = run.copy(net4).requires_grad_(False)
+        n = run.copy(calm).requires_grad_(False)
         reference = n(images)
         answers: dict[str, Tensor] = {}
         for case, kinds in (('max', ['max']), ('mean', ['mean']), ('both', ['max', 'mean'])):
             z = {k: start[k].to(run.dtype, copy=True).requires_grad_() for k in kinds}
             logits = n(images, z.get('max'), z.get('mean'))
-            loss = ref.clip_loss(logits, reference, n.sites, list(z.values()), 0.5)
+            loss = ref.clip_loss(logits, reference, n.sites, list(z.values()), 0.005)
             answers[f'{case}.mse'] = F.mse_loss(logits, reference)
             answers[f'{case}.loss'] = loss
             for kind, gradient in zip(kinds, torch.autograd.grad(loss, list(z.values()))):
@@ -277,7 +281,7 @@ def bounds_gradient_fixture() -> None:
     save('bounds-gradient', 'MSE to the unbounded logits + λ · Σ_l ‖z_l‖₂ (over both kinds where both bound) and its '
          'gradient with respect to the bounds, for bounds on the largest, on the mean, and on both.',
          {'images': images, 'bounds.max': start['max'], 'bounds.mean': start['mean']}, answers, None, checks,
-         (1e-5, 1e-5), model=MODEL_W4, state='state-w4.safetensors', options={'lambda': 0.5})
+         (1e-5, 1e-5), model=MODEL_W4, state='state-calm.safetensors', options={'lambda': 0.005})
 
 
 losses_fixture()
@@ -290,7 +294,8 @@ bounds_gradient_fixture()
 
 
 def train_fixture() -> None:
-    images, labels = pixels(32, 10, 31)
+    # Seed: one of few for which no pre-activation comes near 0 in ten steps; that is asserted below.
+    images, labels = pixels(32, 10, 82)
     nearest = [torch.inf]
 
     def compute(run: Run) -> dict:
@@ -375,8 +380,8 @@ def bounds_absolute_fixtures(seed: int) -> None:
 
 
 def bounds_fraction_fixture(case: str, kinds: list[str], seed: int) -> None:
-    # Seeds: as for bounds-gradient. Adam makes a full step of the smallest gradient, so that most data sets have some
-    # channel whose path hangs on rounding; these three have none.
+    # Seeds: Adam makes a full step of the smallest gradient, so that for most data some channel's path hangs on rounding;
+    # for those chosen below none does.
     images, labels = pixels(8, 10, seed)
     suspects, _ = pixels(8, 10, seed + 1)
     with torch.no_grad():
@@ -432,9 +437,9 @@ def bounds_fraction_fixture(case: str, kinds: list[str], seed: int) -> None:
 
 train_fixture()
 bounds_absolute_fixtures(42)
-bounds_fraction_fixture('max', ['max'], 742)
-bounds_fraction_fixture('mean', ['mean'], 142)
-bounds_fraction_fixture('both', ['max', 'mean'], 1142)
+bounds_fraction_fixture('max', ['max'], 142)
+bounds_fraction_fixture('mean', ['mean'], 342)
+bounds_fraction_fixture('both', ['max', 'mean'], 1042)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

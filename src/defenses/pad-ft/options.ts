@@ -1,0 +1,259 @@
+import { invalidOption } from '../../errors.js';
+import { choice, integer, number, withDefaults } from '../../options.js';
+
+/**
+ * Every setting of the three stages, with the two presets. `[P]` the paper says it; `[A]` the paper is silent and this
+ * is our assumption.
+ */
+
+export const PURIFIERS = ['cross-label', 'clip-drop', 'sce'] as const;
+export type PurifierName = (typeof PURIFIERS)[number];
+
+export const CONTROLLERS = ['settle', 'mm-bm'] as const;
+export type ControllerName = (typeof CONTROLLERS)[number];
+
+/** Which number of a channel's map a bound holds: its largest activation (the paper's clipping), its mean, or both. */
+export const BOUND_KINDS = ['max', 'mean', 'both'] as const;
+export type BoundKind = (typeof BOUND_KINDS)[number];
+
+export interface PurifySettings {
+  readonly purifier: PurifierName;
+  /** n: rows kept over all labels, n / C of each. */
+  readonly count: number;
+  /** Weight of the cross-entropy in SCE [A 0.1]. */
+  readonly alpha: number;
+  /** cross-label: the limits are this quantile of what rows of the other labels show. */
+  readonly quantile: number;
+  /** cross-label: the statistic that is limited. */
+  readonly statistic: 'mean' | 'max';
+  /** cross-label: rows of each label that the limits are measured on. */
+  readonly rowsPerLabel: number;
+  /** clip-drop: rounds of scoring, clipping and scoring again. */
+  readonly rounds: number;
+  /** A label is called attacked when its spread is an outlier among the labels: robust z above this … */
+  readonly verdictZ: number;
+  /** … and the suspects inside it stand apart: Ashman's D of the two-part mixture above this. */
+  readonly verdictSeparation: number;
+  /** A row is a suspect when the mixture gives it at least this probability of being planted. */
+  readonly suspectPosterior: number;
+}
+
+export interface ClipSettings {
+  readonly controller: ControllerName;
+  readonly granularity: 'per-channel' | 'per-layer';
+  readonly kinds: BoundKind;
+  /** Where absolute bounds start: 8 (MM-BM), or the largest value seen on the purified set. */
+  readonly start: '8' | 'max';
+  /** Adam steps at most. */
+  readonly steps: number;
+  readonly batchSize: number;
+  readonly suspectBatchSize: number;
+  readonly learningRate: number;
+  /** Weight of the penalty on the bounds; mm-bm moves it by 1.2. */
+  readonly lambda: number;
+  /** settle: first weight of the suspects' term; it grows until the accuracy floor is reached. */
+  readonly mu: number;
+  /** Suspects are pushed until their given label's log-odds are below −margin. */
+  readonly margin: number;
+}
+
+export interface TuneSettings {
+  readonly epochs: number;
+  readonly batchSize: number;
+  readonly learningRate: number;
+  readonly momentum: number;
+  readonly weightDecay: number;
+  /** Weight of SCE against consistency [A 0.5]. */
+  readonly beta: number;
+  readonly alpha: number;
+  /** Brightness and contrast factors U[1 − jitter, 1 + jitter] [A 0.4]. */
+  readonly jitter: number;
+  readonly flip: boolean;
+  /** Augmented copies a row; 0 draws afresh at every epoch, the paper's mathematics exactly. */
+  readonly draws: number;
+  /** Weight of the suspects' term; 0 leaves them out. */
+  readonly nu: number;
+  readonly margin: number;
+}
+
+export interface PadFtSettings {
+  readonly preset: PresetName;
+  readonly purify: PurifySettings;
+  readonly clip: ClipSettings;
+  readonly tune: TuneSettings;
+  /** Held-out purified rows, drawn over all labels, on which stages are compared; 0 switches the gate off. */
+  readonly holdout: number;
+  /** The gate: most accuracy a stage may lose on the held-out rows, as a fraction. */
+  readonly maxAccDrop: number;
+  /** Repairs even when no label is called attacked. */
+  readonly always: boolean;
+  readonly seed: number;
+}
+
+/**
+ * `paper`: the paper's recipe to the letter, MM-BM's published constants where it points there. `default`: cross-label
+ * purification, bounds on both statistics fitted with the suspects as evidence, a stage gate.
+ */
+export const PRESET_NAMES = ['default', 'paper'] as const;
+export type PresetName = (typeof PRESET_NAMES)[number];
+
+const TUNE: TuneSettings = {
+  epochs: 100,
+  batchSize: 256,
+  learningRate: 0.01,
+  momentum: 0.9,
+  weightDecay: 5e-4,
+  beta: 0.5,
+  alpha: 0.1,
+  jitter: 0.4,
+  flip: true,
+  draws: 0,
+  nu: 0,
+  margin: 2,
+};
+
+const PURIFY: PurifySettings = {
+  purifier: 'cross-label',
+  count: 3000,
+  alpha: 0.1,
+  quantile: 0.95,
+  statistic: 'mean',
+  rowsPerLabel: 400,
+  rounds: 3,
+  verdictZ: 5,
+  verdictSeparation: 2,
+  suspectPosterior: 0.9,
+};
+
+export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
+  default: {
+    preset: 'default',
+    purify: PURIFY,
+    clip: {
+      controller: 'settle',
+      granularity: 'per-channel',
+      kinds: 'both',
+      start: 'max',
+      steps: 160,
+      batchSize: 128,
+      suspectBatchSize: 64,
+      learningRate: 0.03,
+      lambda: 0,
+      mu: 0.1,
+      margin: 2,
+    },
+    tune: { ...TUNE, draws: 4, nu: 0.2 },
+    holdout: 1000,
+    maxAccDrop: 0.02,
+    always: false,
+    seed: 0,
+  },
+  paper: {
+    preset: 'paper',
+    purify: { ...PURIFY, purifier: 'sce' },
+    clip: {
+      controller: 'mm-bm',
+      granularity: 'per-channel',
+      kinds: 'max',
+      start: '8',
+      steps: 150,
+      batchSize: 200,
+      suspectBatchSize: 64,
+      learningRate: 0.1,
+      lambda: 0.5,
+      mu: 0,
+      margin: 2,
+    },
+    tune: TUNE,
+    holdout: 0,
+    maxAccDrop: 1,
+    always: true,
+    seed: 0,
+  },
+};
+
+/** What the paper leaves open and the `paper` preset assumes; printed on every card of that preset. */
+export const PAPER_ASSUMPTIONS: readonly string[] = [
+  'SCE: alpha 0.1, log 0 = ln 1e-4',
+  'scores in evaluation mode without augmentation',
+  'n = 3000 in total, n / C of each label',
+  'bounds per channel at all 16 ReLUs, start 8, Adam lr 0.1, batch 200, 150 steps, lambda 0.5 moved by 1.2 (MM-BM)',
+  'consistency: squared L2 between softmax outputs, gradient through both; horizontal flip, brightness and contrast U[0.6, 1.4]',
+  'beta 0.5; SGD lr 0.01, momentum 0.9, weight decay 5e-4, batch 256, cosine over 100 epochs',
+];
+
+/** Settings to lay over a preset, stage by stage. */
+export interface PadFtOptions {
+  readonly preset?: PresetName | undefined;
+  readonly purify?: Partial<PurifySettings> | undefined;
+  readonly clip?: Partial<ClipSettings> | undefined;
+  readonly tune?: Partial<TuneSettings> | undefined;
+  readonly holdout?: number | undefined;
+  readonly maxAccDrop?: number | undefined;
+  readonly always?: boolean | undefined;
+  readonly seed?: number | undefined;
+}
+
+/**
+ * Complete, checked settings. ERR_OPTION names the first field that is unknown, of the wrong type or out of range.
+ * `classes` caps what n / C can be.
+ */
+export function padFtSettings(options: PadFtOptions = {}): PadFtSettings {
+  const name = choice('defend.preset', options.preset ?? 'default', PRESET_NAMES);
+  const base = PRESETS[name];
+  const { preset: _, purify, clip, tune, ...rest } = options;
+  const settings: PadFtSettings = {
+    ...withDefaults('defend', base, rest),
+    purify: withDefaults('purify', base.purify, purify),
+    clip: withDefaults('clip', base.clip, clip),
+    tune: withDefaults('tune', base.tune, tune),
+  };
+  checkPurify(settings.purify);
+  checkClip(settings.clip);
+  checkTune(settings.tune);
+  integer('defend.holdout', settings.holdout, 0);
+  number('defend.maxAccDrop', settings.maxAccDrop, 0, 1);
+  integer('defend.seed', settings.seed, 0);
+  return settings;
+}
+
+function checkPurify(purify: PurifySettings): void {
+  choice('purify.purifier', purify.purifier, PURIFIERS);
+  integer('purify.count', purify.count, 1);
+  if (!(purify.alpha > 0 && purify.alpha <= 1)) throw invalidOption('purify.alpha', 'a number in (0, 1]', purify.alpha);
+  if (!(purify.quantile > 0 && purify.quantile <= 1)) throw invalidOption('purify.quantile', 'a number in (0, 1]', purify.quantile);
+  choice('purify.statistic', purify.statistic, ['mean', 'max']);
+  integer('purify.rowsPerLabel', purify.rowsPerLabel, 8);
+  integer('purify.rounds', purify.rounds, 1, 100);
+  number('purify.verdictZ', purify.verdictZ, 0, Number.POSITIVE_INFINITY);
+  number('purify.verdictSeparation', purify.verdictSeparation, 0, Number.POSITIVE_INFINITY);
+  number('purify.suspectPosterior', purify.suspectPosterior, 0.5, 1);
+}
+
+function checkClip(clip: ClipSettings): void {
+  choice('clip.controller', clip.controller, CONTROLLERS);
+  choice('clip.granularity', clip.granularity, ['per-channel', 'per-layer']);
+  choice('clip.kinds', clip.kinds, BOUND_KINDS);
+  choice('clip.start', clip.start, ['8', 'max']);
+  integer('clip.steps', clip.steps, 1, 1e6);
+  integer('clip.batchSize', clip.batchSize, 1, 1 << 20);
+  integer('clip.suspectBatchSize', clip.suspectBatchSize, 1, 1 << 20);
+  number('clip.learningRate', clip.learningRate, 0, 1e6);
+  number('clip.lambda', clip.lambda, 0, 1e12);
+  number('clip.mu', clip.mu, 0, 1e12);
+  number('clip.margin', clip.margin, -1e6, 1e6);
+}
+
+function checkTune(tune: TuneSettings): void {
+  integer('tune.epochs', tune.epochs, 1, 1e6);
+  integer('tune.batchSize', tune.batchSize, 1, 1 << 20);
+  number('tune.learningRate', tune.learningRate, 0, 1e6);
+  number('tune.momentum', tune.momentum, 0, 1);
+  number('tune.weightDecay', tune.weightDecay, 0, 1e6);
+  number('tune.beta', tune.beta, 0, 1);
+  if (!(tune.alpha > 0 && tune.alpha <= 1)) throw invalidOption('tune.alpha', 'a number in (0, 1]', tune.alpha);
+  number('tune.jitter', tune.jitter, 0, 1);
+  integer('tune.draws', tune.draws, 0, 4096);
+  number('tune.nu', tune.nu, 0, 1e12);
+  number('tune.margin', tune.margin, -1e6, 1e6);
+}

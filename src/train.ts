@@ -1,0 +1,220 @@
+import { existsSync } from 'node:fs';
+import type { Dataset } from './dataset.js';
+import { type Device, type Precision, resolvePrecision } from './device.js';
+import { isAbort, PadFtError } from './errors.js';
+import { type Evaluation, evaluate, type TestSets } from './evaluate.js';
+import { Model, type ModelName } from './model.js';
+import { loadModel, saveModel } from './model-file.js';
+import type { NativeTrainer, StateEntry } from './native/contract.js';
+import { callNative, type RunContext, runJob, throwIfAborted } from './native/job.js';
+import { loadAddon } from './native/load.js';
+import { choice, integer, number, withDefaults } from './options.js';
+import { streamSeed } from './random.js';
+import { learningRate, SCHEDULES, type ScheduleName } from './schedule.js';
+
+/** How a victim is trained. The defaults are BackdoorBench's. */
+export interface TrainSettings {
+  readonly model: ModelName;
+  /** Channels of the first stage: 64 is the published network, 16 suits a CPU. */
+  readonly width: number;
+  readonly epochs: number;
+  readonly batchSize: number;
+  /** The peak of the schedule. */
+  readonly learningRate: number;
+  readonly schedule: ScheduleName;
+  readonly momentum: number;
+  readonly weightDecay: number;
+  /** Zero padding of the random crop in pixels; 0 crops nothing. */
+  readonly cropPadding: number;
+  readonly flip: boolean;
+  /** Leaves out the last, smaller batch of each epoch. */
+  readonly dropLast: boolean;
+  readonly seed: number;
+  readonly precision: Precision;
+}
+
+export const TRAIN_DEFAULTS: TrainSettings = {
+  model: 'preact-resnet18',
+  width: 64,
+  epochs: 100,
+  batchSize: 128,
+  learningRate: 0.01,
+  schedule: 'cosine',
+  momentum: 0.9,
+  weightDecay: 5e-4,
+  cropPadding: 4,
+  flip: true,
+  dropLast: true,
+  seed: 0,
+  precision: 'auto',
+};
+
+export interface EpochReport {
+  /** 1 for the first. */
+  readonly epoch: number;
+  readonly epochs: number;
+  readonly learningRate: number;
+  /** Mean cross-entropy and accuracy over the epoch's own augmented batches. */
+  readonly loss: number;
+  readonly trainAccuracy: number;
+  readonly imagesPerSecond: number;
+  readonly seconds: number;
+  /** On the test sets after the epoch; null when none were given. */
+  readonly evaluation: Evaluation | null;
+}
+
+export interface TrainContext extends RunContext {
+  readonly device?: Device;
+  /** Judged after each epoch when given. */
+  readonly testSets?: TestSets | undefined;
+  /** Called after each epoch, once its checkpoint is on the disk. */
+  readonly onEpoch?: ((report: EpochReport) => void) | undefined;
+  /** Written after every epoch, atomically; training can be resumed from it to the same bytes. */
+  readonly checkpoint?: string | undefined;
+  /** Continues from the checkpoint when it is there. */
+  readonly resume?: boolean | undefined;
+}
+
+/** The data's own normalisation, for the model. */
+export interface Normalisation {
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+export interface Training {
+  readonly model: Model;
+  readonly history: readonly EpochReport[];
+  readonly settings: TrainSettings;
+}
+
+const MOMENTUM = 'trainer.momentum';
+
+/**
+ * Trains a network on a data set. On abort the promise rejects with ERR_ABORTED; the checkpoint then holds the last
+ * whole epoch.
+ *
+ * @throws PadFtError ERR_OPTION, ERR_NUMERIC when the loss is no longer a number, ERR_OOM, ERR_MODEL when a checkpoint
+ * was made with other settings
+ */
+export async function train(
+  data: Dataset,
+  normalisation: Normalisation,
+  given: Partial<TrainSettings> = {},
+  context: TrainContext = {},
+): Promise<Training> {
+  const settings = checked(withDefaults('train', TRAIN_DEFAULTS, given));
+  throwIfAborted(context.signal);
+  const start = await begin(data, normalisation, settings, context);
+  const { model, trainer } = start;
+  const history = [...start.history];
+  const precision = resolvePrecision(settings.precision, model.device, 'training');
+  try {
+    for (let epoch = history.length; epoch < settings.epochs; epoch++) {
+      const rates = learningRate(settings.schedule, settings.learningRate, epoch, settings.epochs);
+      const { batchSize, dropLast, cropPadding, flip } = settings;
+      const seed = streamSeed(settings.seed, 'shuffle') + epoch;
+      const result = await runJob(context.signal, () =>
+        trainer.epoch(
+          data.native,
+          { batchSize, dropLast, cropPadding, flip, learningRate: rates, seed, precision },
+          context.onProgress,
+        ),
+      );
+      const evaluation = context.testSets ? await evaluate(model, context.testSets, { signal: context.signal }) : null;
+      const report: EpochReport = {
+        epoch: epoch + 1,
+        epochs: settings.epochs,
+        learningRate: rates[0],
+        loss: result.loss,
+        trainAccuracy: result.correct / result.count,
+        imagesPerSecond: result.count / result.seconds,
+        seconds: result.seconds,
+        evaluation,
+      };
+      history.push(report);
+      if (context.checkpoint) await saveCheckpoint(context.checkpoint, model, trainer, settings, history);
+      context.onEpoch?.(report);
+    }
+    return { model, history, settings };
+  } catch (error) {
+    model.dispose();
+    if (isAbort(error) && context.checkpoint !== undefined && existsSync(context.checkpoint)) {
+      throw new PadFtError(
+        'ERR_ABORTED',
+        `training was stopped in epoch ${history.length + 1} of ${settings.epochs}; ${context.checkpoint} holds the first ${history.length}: continue with --resume`,
+        { details: { checkpoint: context.checkpoint, epochs: history.length }, cause: error },
+      );
+    }
+    throw error;
+  } finally {
+    callNative(() => trainer.dispose());
+  }
+}
+
+function checked(settings: TrainSettings): TrainSettings {
+  integer('train.width', settings.width, 1, 1024);
+  integer('train.epochs', settings.epochs, 1, 1e6);
+  integer('train.batchSize', settings.batchSize, 2, 1 << 20);
+  number('train.learningRate', settings.learningRate, 0, 1e6);
+  choice('train.schedule', settings.schedule, SCHEDULES);
+  number('train.momentum', settings.momentum, 0, 1);
+  number('train.weightDecay', settings.weightDecay, 0, 1e6);
+  integer('train.cropPadding', settings.cropPadding, 0, 64);
+  integer('train.seed', settings.seed, 0);
+  return settings;
+}
+
+interface Start {
+  readonly model: Model;
+  readonly trainer: NativeTrainer;
+  readonly history: readonly EpochReport[];
+}
+
+async function begin(data: Dataset, normalisation: Normalisation, settings: TrainSettings, context: TrainContext): Promise<Start> {
+  const { momentum, weightDecay } = settings;
+  const makeTrainer = (model: Model) => callNative(() => loadAddon().createTrainer(model.native, { momentum, weightDecay }));
+  if (context.resume && context.checkpoint !== undefined && existsSync(context.checkpoint)) {
+    const loaded = await loadModel(context.checkpoint, { device: data.device, extraPrefixes: ['trainer.'] });
+    const saved = loaded.metadata.get('pad-ft.train');
+    const values = loaded.extra.get(MOMENTUM);
+    if (saved === undefined || values === undefined) {
+      throw new PadFtError('ERR_MODEL', `${context.checkpoint} is a model, not a checkpoint; train without --resume, or name another file`);
+    }
+    const { settings: before, history } = JSON.parse(saved) as { settings: TrainSettings; history: EpochReport[] };
+    const changed = Object.keys(settings).filter((key) => Reflect.get(before, key) !== Reflect.get(settings, key));
+    if (changed.length > 0) {
+      loaded.model.dispose();
+      throw new PadFtError('ERR_MODEL', `${context.checkpoint} was made with other settings (${changed.join(', ')}); use the same, or train without --resume`, {
+        details: { changed },
+      });
+    }
+    const trainer = makeTrainer(loaded.model);
+    const bytes = values.data.slice();
+    await runJob(context.signal, () => trainer.loadState(new Float32Array(bytes.buffer)));
+    return { model: loaded.model, trainer, history };
+  }
+  const model = Model.create({
+    name: settings.model,
+    classes: data.classes,
+    width: settings.width,
+    ...normalisation,
+    seed: streamSeed(settings.seed, 'init'),
+    device: data.device,
+  });
+  return { model, trainer: makeTrainer(model), history: [] };
+}
+
+async function saveCheckpoint(
+  path: string,
+  model: Model,
+  trainer: NativeTrainer,
+  settings: TrainSettings,
+  history: readonly EpochReport[],
+): Promise<void> {
+  const momentum = await runJob(undefined, () => trainer.state());
+  const tensor: StateEntry = { name: MOMENTUM, dtype: 'F32', shape: [momentum.length], data: new Uint8Array(momentum.buffer) };
+  await saveModel(model, path, {
+    tensors: [tensor],
+    metadata: { 'pad-ft.train': JSON.stringify({ settings, history }) },
+  });
+}
