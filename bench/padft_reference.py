@@ -56,7 +56,7 @@ def limit_mean(a: Tensor, bound: Tensor) -> Tensor:
 
 
 class PreActBlock(nn.Module):
-    """Pre-activation basic block; the shortcut exists only where the shape changes, after the first ReLU, without BN."""
+    """Pre-activation basic block; a shortcut only where the shape changes, after the first ReLU, without BN."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

@@ -89,6 +89,8 @@ class Bench:
         self.args, self.torch, self.ref = args, torch, ref
         self.device = torch.device(args.device)
         self.cuda = self.device.type == 'cuda'
+        if self.cuda and not torch.cuda.is_available():
+            raise SystemExit(f'--device {args.device}: torch {torch.__version__} sees no CUDA device; use --device cpu')
         torch.set_num_threads(args.threads)
         torch.manual_seed(args.seed)
         if args.data:
@@ -272,7 +274,8 @@ def main() -> int:
     wanted = [name for name in args.variants.split(',') if name]
     unknown = sorted(set(wanted) - {name for name, _ in candidates})
     if unknown:
-        raise SystemExit(f'--variants: expected some of {", ".join(n for n, _ in candidates)}, got {", ".join(unknown)}')
+        raise SystemExit(f'--variants: expected some of {", ".join(n for n, _ in candidates)}, '
+                         f'got {", ".join(unknown)}')
     results, skipped = [], []
     for name, prepare in candidates:
         if wanted and name not in wanted:

@@ -74,7 +74,8 @@ def transform(kind: str, size: int, mean, std):
         steps = {'test': [], 'train': [tv.RandomCrop(size, padding=4), tv.RandomHorizontalFlip()],
                  'tune': [tv.RandomHorizontalFlip(), tv.ColorJitter(brightness=0.4, contrast=0.4)]}[kind]
         return tv.Compose([*steps, tv.ToTensor(), tv.Normalize(mean, std)])
-    return Compose([*{'test': [], 'train': [Crop(), Flip()], 'tune': [Flip(), Jitter()]}[kind], ToNormalised(mean, std)])
+    steps = {'test': [], 'train': [Crop(), Flip()], 'tune': [Flip(), Jitter()]}[kind]
+    return Compose([*steps, ToNormalised(mean, std)])
 
 
 class Images(Dataset):

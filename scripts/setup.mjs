@@ -15,6 +15,8 @@ const USAGE = `Usage: node scripts/setup.mjs [options]
 Compiles TypeScript, finds libtorch (or fetches the pinned CPU build) and builds the native addon, each only if needed.
 
   --typescript-only   stop after TypeScript
+  --native-only       leave dist/ as it is: only libtorch and the addon
+  --cmake             run cmake itself and not through cmake-js
   --force-native      build the addon from nothing
   --tests             also build the core's own test binary
   --libtorch PATH     use this libtorch; else $LIBTORCH, the current Python's PyTorch, .libtorch/, /usr
@@ -30,6 +32,8 @@ function parse(argv) {
       args: argv,
       options: {
         'typescript-only': { type: 'boolean', default: false },
+        'native-only': { type: 'boolean', default: false },
+        cmake: { type: 'boolean', default: false },
         'force-native': { type: 'boolean', default: false },
         tests: { type: 'boolean', default: false },
         libtorch: { type: 'string' },
@@ -47,7 +51,7 @@ async function setUp(options, say) {
   if (options['typescript-only']) return { typescript: await compileTypescript(PROJECT_ROOT, say) };
 
   const [typescript, { chosen }] = await Promise.all([
-    compileTypescript(PROJECT_ROOT, say),
+    options['native-only'] ? 'skipped' : compileTypescript(PROJECT_ROOT, say),
     findLibtorch({ projectRoot: PROJECT_ROOT, explicit: options.libtorch }),
   ]);
   const libtorch = chosen ?? inspectLibtorch(await provideLibtorch({ projectRoot: PROJECT_ROOT, say })).libtorch;
@@ -57,6 +61,7 @@ async function setUp(options, say) {
     say,
     force: options['force-native'],
     tests: options.tests,
+    plainCmake: options.cmake,
   });
   return { typescript, libtorch, addon: { state, ...record } };
 }

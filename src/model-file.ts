@@ -101,7 +101,7 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
     model.bounds = joinBounds(path, model, clip);
   } catch (error) {
     model.dispose();
-    throw error instanceof PadFtError && error.code === 'ERR_MODEL'
+    throw error instanceof PadFtError && error.code === 'ERR_MODEL' && !error.message.startsWith(path)
       ? new PadFtError('ERR_MODEL', `${path}: ${error.message}`, { details: { path, ...error.details }, cause: error })
       : error;
   }

@@ -2,6 +2,7 @@ import { type AttackName, findAttack } from './attacks/index.js';
 import type { BuiltAttack } from './attacks/attack.js';
 import type { LabelPolicy, LabelPolicyName } from './attacks/labels.js';
 import { planPoison, type PoisonDraw, type PoisonManifest, type PoisonPlan, poisonManifest } from './attacks/poison.js';
+import type { Trigger } from './attacks/trigger.js';
 import { Dataset } from './dataset.js';
 import type { DatasetPair } from './datasets/image-set.js';
 import type { Device } from './device.js';
@@ -32,11 +33,13 @@ export const POISON_DEFAULTS: PoisonSettings = {
   draw: 'uniform',
 };
 
-/** Which rows were poisoned: what a defence never sees and a report is judged by. */
+/** Which rows were poisoned, and how: what a defence never sees and a report is judged by. */
 export interface GroundTruth {
   readonly poisoned: Uint32Array;
   /** The labels of those rows before, in the same order. */
   readonly originalLabels: Int32Array;
+  /** Null at rate 0. */
+  readonly trigger: Trigger | null;
 }
 
 /** A poisoned training set and its test sets on a device, with everything needed to make it again. */
@@ -123,9 +126,9 @@ async function assemble(
     made.push(train);
     const test = Dataset.from(pair.test, context.device);
     made.push(test);
-    const triggered = poisons ? await trigger(test, built, context) : null;
+    const triggered = poisons ? await trigger(test, built.trigger, context) : null;
     const { name, classNames, mean, std, flip } = pair;
-    const truth = { poisoned: plan.indices, originalLabels: plan.originalLabels };
+    const truth = { poisoned: plan.indices, originalLabels: plan.originalLabels, trigger: poisons ? built.trigger : null };
     const policy = poisons ? plan.policy : null;
     if (train !== clean) clean.dispose();
     return new PoisonedSet({ name, classNames, mean, std, flip, train, test, triggered, policy, truth, manifest });
@@ -136,8 +139,8 @@ async function assemble(
   }
 }
 
-/** Every image of a test set with an attack's trigger; labels stay the original ones. */
-export function trigger(test: Dataset, built: BuiltAttack, context: RunContext = {}): Promise<Dataset> {
+/** Every image of a test set with a trigger; labels stay the original ones. */
+export function trigger(test: Dataset, drawn: Trigger, context: RunContext = {}): Promise<Dataset> {
   const rows = Uint32Array.from({ length: test.count }, (_, row) => row);
-  return test.withTrigger(rows, built.trigger, test.labels(), context);
+  return test.withTrigger(rows, drawn, test.labels(), context);
 }

@@ -67,9 +67,12 @@ export interface TrainContext extends RunContext {
   readonly device?: Device;
   /** Judged after each epoch when given. */
   readonly testSets?: TestSets | undefined;
-  /** Called after each epoch, once its checkpoint is on the disk. */
+  /** Called after each epoch, once its checkpoint, if it has one, is on the disk. */
   readonly onEpoch?: ((report: EpochReport) => void) | undefined;
-  /** Written after every epoch, atomically; training can be resumed from it to the same bytes. */
+  /**
+   * Written atomically after every epoch (less often when writing takes more than a twentieth of the time) and after the
+   * last; training can be resumed from it to the same bytes.
+   */
   readonly checkpoint?: string | undefined;
   /** Continues from the checkpoint when it is there. */
   readonly resume?: boolean | undefined;
@@ -88,6 +91,9 @@ export interface Training {
 }
 
 const MOMENTUM = 'trainer.momentum';
+
+/** Checkpoints may cost this share of the time: small networks keep every epoch, large ones on a fast device some. */
+const CHECKPOINT_SHARE = 0.05;
 
 /**
  * Trains a network on a data set. On abort the promise rejects with ERR_ABORTED; the checkpoint then holds the last
@@ -108,6 +114,7 @@ export async function train(
   const { model, trainer } = start;
   const history = [...start.history];
   const precision = resolvePrecision(settings.precision, model.device, 'training');
+  const checkpoint = new CheckpointWriter(context.checkpoint, history.length);
   try {
     for (let epoch = history.length; epoch < settings.epochs; epoch++) {
       const rates = learningRate(settings.schedule, settings.learningRate, epoch, settings.epochs);
@@ -132,20 +139,13 @@ export async function train(
         evaluation,
       };
       history.push(report);
-      if (context.checkpoint) await saveCheckpoint(context.checkpoint, model, trainer, settings, history);
+      await checkpoint.offer(model, trainer, settings, history);
       context.onEpoch?.(report);
     }
     return { model, history, settings };
   } catch (error) {
     model.dispose();
-    if (isAbort(error) && context.checkpoint !== undefined && existsSync(context.checkpoint)) {
-      throw new PadFtError(
-        'ERR_ABORTED',
-        `training was stopped in epoch ${history.length + 1} of ${settings.epochs}; ${context.checkpoint} holds the first ${history.length}: continue with --resume`,
-        { details: { checkpoint: context.checkpoint, epochs: history.length }, cause: error },
-      );
-    }
-    throw error;
+    throw isAbort(error) ? checkpoint.explain(history.length, settings.epochs, error) : error;
   } finally {
     callNative(() => trainer.dispose());
   }
@@ -189,7 +189,8 @@ async function begin(data: Dataset, normalisation: Normalisation, settings: Trai
       });
     }
     const trainer = makeTrainer(loaded.model);
-    const bytes = values.data.slice();
+    // Not slice(): on a Buffer that is a view, and its buffer the whole file.
+    const bytes = new Uint8Array(values.data);
     await runJob(context.signal, () => trainer.loadState(new Float32Array(bytes.buffer)));
     return { model: loaded.model, trainer, history };
   }
@@ -197,24 +198,53 @@ async function begin(data: Dataset, normalisation: Normalisation, settings: Trai
     name: settings.model,
     classes: data.classes,
     width: settings.width,
-    ...normalisation,
+    mean: normalisation.mean,
+    std: normalisation.std,
     seed: streamSeed(settings.seed, 'init'),
     device: data.device,
   });
   return { model, trainer: makeTrainer(model), history: [] };
 }
 
-async function saveCheckpoint(
-  path: string,
-  model: Model,
-  trainer: NativeTrainer,
-  settings: TrainSettings,
-  history: readonly EpochReport[],
-): Promise<void> {
-  const momentum = await runJob(undefined, () => trainer.state());
-  const tensor: StateEntry = { name: MOMENTUM, dtype: 'F32', shape: [momentum.length], data: new Uint8Array(momentum.buffer) };
-  await saveModel(model, path, {
-    tensors: [tensor],
-    metadata: { 'pad-ft.train': JSON.stringify({ settings, history }) },
-  });
+/** Writes checkpoints, no more often than they are worth. */
+class CheckpointWriter {
+  readonly #path: string | undefined;
+  #savedEpochs: number;
+  #lastEnd = performance.now();
+  #lastCost = 0;
+
+  constructor(path: string | undefined, savedEpochs: number) {
+    this.#path = path;
+    this.#savedEpochs = savedEpochs;
+  }
+
+  async offer(model: Model, trainer: NativeTrainer, settings: TrainSettings, history: readonly EpochReport[]): Promise<void> {
+    if (this.#path === undefined) return;
+    const start = performance.now();
+    const due = start - this.#lastEnd >= this.#lastCost / CHECKPOINT_SHARE;
+    if (!due && history.length < settings.epochs) return;
+    const momentum = await runJob(undefined, () => trainer.state());
+    const bytes = new Uint8Array(momentum.buffer, momentum.byteOffset, momentum.byteLength);
+    const tensor: StateEntry = { name: MOMENTUM, dtype: 'F32', shape: [momentum.length], data: bytes };
+    await saveModel(model, this.#path, {
+      tensors: [tensor],
+      metadata: { 'pad-ft.train': JSON.stringify({ settings, history }) },
+    });
+    this.#savedEpochs = history.length;
+    this.#lastEnd = performance.now();
+    this.#lastCost = this.#lastEnd - start;
+  }
+
+  /** ERR_ABORTED that says what the checkpoint holds. */
+  explain(epochsDone: number, epochs: number, cause: unknown): PadFtError {
+    const where = `training was stopped in epoch ${Math.min(epochs, epochsDone + 1)} of ${epochs}`;
+    const kept =
+      this.#path === undefined || this.#savedEpochs === 0
+        ? 'no epoch was complete, so there is no checkpoint to resume from'
+        : `${this.#path} holds the first ${this.#savedEpochs}: continue with --resume`;
+    return new PadFtError('ERR_ABORTED', `${where}; ${kept}`, {
+      details: { checkpoint: this.#path ?? null, epochs: this.#savedEpochs },
+      cause,
+    });
+  }
 }

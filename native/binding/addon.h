@@ -48,7 +48,7 @@ class Wrap : public Napi::ObjectWrap<Self> {
   }
 
   /// The wrapped object behind a JavaScript value; ERR_HANDLE when it is something else.
-  static Self& unwrap(const Napi::Value& value, const char* path) {
+  static Self& unwrap(Napi::Value value, const char* path) {
     bool matches = false;
     if (value.IsObject()) napi_check_object_type_tag(value.Env(), value, &Self::tag(), &matches);
     require(matches, "ERR_HANDLE", path, ": expected a ", Self::kind(), " handle made by this library, got something else");

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "error.h"
 #include "kernels_cpu.h"
 
 namespace padft {
@@ -37,6 +38,8 @@ struct BatchNormRelu : torch::autograd::Function<BatchNormRelu> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const Tensor& bias,
                         Tensor running_mean, Tensor running_var) {
     const Extent extent(x);
+    require(extent.rows() > 1, "ERR_OPTION",
+            "train.batchSize: batch norm needs more than one value a channel; expected a larger batch or larger images");
     auto y = at::empty_like(x);
     auto mean = at::empty({extent.channels}, weight.options());
     auto variance = at::empty_like(mean), inv_std = at::empty_like(mean);
@@ -115,7 +118,11 @@ Tensor clip_site_generic(const Tensor& x, const Tensor& scale, const Tensor& shi
                          Tensor* mean_out) {
   auto a = scale.defined() ? at::addcmul(over_maps(shift, x), x, over_maps(scale, x)) : x;
   a = at::relu(a);
-  if (bounds.max.defined()) a = at::minimum(a, over_maps(bounds.max, a));
+  if (bounds.max.defined()) {
+    // Not minimum(): it gives a tie half the gradient, and at a bound of 0 every silent unit is a tie.
+    const auto upper = over_maps(bounds.max, a);
+    a = at::where(a > upper, upper, a);
+  }
   if (!bounds.mean.defined() && !mean_out) return a;
   const auto m = a.to(at::kFloat).mean({2, 3});
   if (mean_out) *mean_out = m.detach();
@@ -137,10 +144,12 @@ Tensor batch_norm_relu(const Tensor& x, const Tensor& weight, const Tensor& bias
 
 Tensor clip_site(const Tensor& x, const Tensor& scale, const Tensor& shift, const SiteBounds& bounds,
                  Tensor* mean_out) {
-  if (!fused(x)) return clip_site_generic(x, scale, shift, bounds, mean_out);
-  if (at::GradMode::is_enabled() &&
-      (x.requires_grad() || (bounds.max.defined() && bounds.max.requires_grad()) ||
-       (bounds.mean.defined() && bounds.mean.requires_grad()))) {
+  const bool differentiable = at::GradMode::is_enabled() &&
+                              (x.requires_grad() || (bounds.max.defined() && bounds.max.requires_grad()) ||
+                               (bounds.mean.defined() && bounds.mean.requires_grad()));
+  // Nothing asks for both gradients and means; the fused pass keeps the latter to itself.
+  if (!fused(x) || (differentiable && mean_out)) return clip_site_generic(x, scale, shift, bounds, mean_out);
+  if (differentiable) {
     return ClipSite::apply(x, or_none(scale, x), or_none(shift, x), or_none(bounds.max, x), or_none(bounds.mean, x));
   }
   const Extent extent(x);

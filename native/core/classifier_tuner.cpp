@@ -82,6 +82,7 @@ TuneEpochResult ClassifierTuner::epoch(const TuneEpochOptions& options, const Co
   if (options_.draws == 0) exact = augmented_features(control);
   auto weight = network_->classifier_weight().detach().clone().set_requires_grad(true);
   auto bias = network_->classifier_bias().detach().clone().set_requires_grad(true);
+  auto weight_momentum = weight_momentum_.clone(), bias_momentum = bias_momentum_.clone();
   const auto order = index_tensor(order_.permutation(rows), device);
   // loss, sce, consistency, suspect loss, correct rows; each weighted by the batch's size
   auto sums = at::zeros({5}, at::TensorOptions().dtype(at::kDouble).device(device));
@@ -112,8 +113,8 @@ TuneEpochResult ClassifierTuner::epoch(const TuneEpochOptions& options, const Co
       momentum.mul_(options_.momentum).add_(gradient.add(parameter.detach(), options_.weight_decay));
       parameter.add_(momentum, -options.learning_rate);
     };
-    descend(weight, gradients[0], weight_momentum_);
-    descend(bias, gradients[1], bias_momentum_);
+    descend(weight, gradients[0], weight_momentum);
+    descend(bias, gradients[1], bias_momentum);
     const auto correct = logits.argmax(1).eq(labels).to(at::kFloat).mean();
     sums.add_(at::stack({loss, sce, agreement, suspicion, correct}).detach().to(at::kDouble), static_cast<double>(size));
   }
@@ -124,6 +125,8 @@ TuneEpochResult ClassifierTuner::epoch(const TuneEpochOptions& options, const Co
   at::NoGradGuard no_grad;
   network_->classifier_weight().copy_(weight.detach());
   network_->classifier_bias().copy_(bias.detach());
+  weight_momentum_ = weight_momentum;
+  bias_momentum_ = bias_momentum;
   network_->state_changed();
   return {mean[0], mean[1], mean[2], mean[3], mean[4],
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};

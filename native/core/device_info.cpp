@@ -96,6 +96,7 @@ MemoryUse memory_use(at::Device device, bool reset) {
   }
 #ifdef PADFT_WITH_CUDA_GRAPHS
   const auto index = device.index();
+  at::empty({1}, at::TensorOptions().device(device));  // the allocator knows no device before the first allocation
   const auto statistics = c10::cuda::CUDACachingAllocator::getDeviceStats(index);
   constexpr auto kAll = 0;  // StatType::AGGREGATE
   use = {statistics.allocated_bytes[kAll].current, statistics.allocated_bytes[kAll].peak};

@@ -67,6 +67,7 @@ float quantile_without(const std::vector<Labelled>& descending, int64_t count, d
 }  // namespace
 
 void require_fit(const Network& network, const Dataset& data) {
+  require(data.count() > 0, "ERR_DATA", "data set: expected at least one row, got none");
   require(data.shape().channels == network.options().input_channels, "ERR_DATA", "data set: expected ",
           network.options().input_channels, " channels for this model, got ", data.shape().channels);
   require(data.classes() == network.options().classes, "ERR_MODEL", "data set: expected ", network.options().classes,
@@ -88,12 +89,14 @@ at::Tensor evaluate_logits(Network& network, const Dataset& data, const EvalOpti
 
 at::Tensor evaluate_features(Network& network, const Dataset& data, const EvalOptions& options,
                              const Control& control) {
-  return in_batches(network, data, options, control, 1, [&](const at::Tensor& images, const at::Tensor&) {
+  auto result = in_batches(network, data, options, control, 1, [&](const at::Tensor& images, const at::Tensor&) {
     EvalPass pass;
     pass.bounds = network.bounds;
     pass.precision = options.precision;
     return std::vector<at::Tensor>{network.features(images, pass)};
-  })[0];
+  });
+  require_finite(result[0], "features");
+  return result[0];
 }
 
 at::Tensor predict(Network& network, const Dataset& data, const EvalOptions& options, const Control& control) {
@@ -129,14 +132,16 @@ at::Tensor activation_ranges(Network& network, const Dataset& data, const RangeO
                              const Control& control) {
   require(options.quantile > 0 && options.quantile <= 1, "ERR_OPTION",
           "ranges.quantile: expected a number in (0, 1], got ", options.quantile);
-  const auto values = in_batches(network, data, options, control, 1, [&](const at::Tensor& images, const at::Tensor&) {
+  const auto rows = in_batches(network, data, options, control, 1, [&](const at::Tensor& images, const at::Tensor&) {
     EvalPass pass;
     pass.precision = options.precision;
     pass.collect = true;
     pass.statistic = options.statistic;
     network.features(images, pass);
     return std::vector<at::Tensor>{at::cat(pass.collected, 1)};
-  })[0].t().contiguous();  // [channels, N]
+  })[0];
+  require_finite(rows, "activations");
+  const auto values = rows.t().contiguous();  // [channels, N]
   const auto label_tensor = data.labels().cpu();
   const auto* labels = label_tensor.data_ptr<int64_t>();
   const int64_t channels = values.size(0), count = values.size(1);

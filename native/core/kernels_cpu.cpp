@@ -66,7 +66,7 @@ PADFT_CLONES void scale_shift_relu(const float* x, float* y, int64_t rows, int64
     float* out = y + r * channels;
     for (int64_t c = 0; c < channels; ++c) {
       const float value = in[c] * scale[c] + shift[c];
-      out[c] = value > 0.f ? value : 0.f;
+      out[c] = value < 0.f ? 0.f : value;
     }
   }
 }
@@ -115,8 +115,8 @@ PADFT_CLONES void site_image(const float* x, float* y, int64_t pixels, int64_t c
     float* out = y + p * channels;
     for (int64_t c = 0; c < channels; ++c) {
       float value = in[c] * scale[c] + shift[c];
-      value = value > 0.f ? value : 0.f;
-      out[c] = value < upper[c] ? value : upper[c];
+      value = value < 0.f ? 0.f : value;
+      out[c] = upper[c] < value ? upper[c] : value;
     }
   }
 }

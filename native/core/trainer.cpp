@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <optional>
 
 #include "scope.h"
 
@@ -36,15 +37,33 @@ class TrainingScope {
 
 #ifdef PADFT_WITH_CUDA_GRAPHS
 // One training step recorded as a CUDA graph: a step launches some 400 small kernels, and replaying them as one graph
-// removes the launch cost, which otherwise is most of the step on a fast device.
+// removes the launch cost, which otherwise is most of the step on a fast device. It is kept from epoch to epoch: its
+// memory pool (hundreds of MB) would otherwise be taken anew each time.
 struct Trainer::Recording {
+  TrainingScope training;
+  Dataset data;  // kept alive: the graph reads its memory
+  int64_t batch, padding;
+  Precision precision;
+  c10::cuda::CUDAStream stream;
   at::Tensor table;  // int64 [4, batch]: where the recorded step reads its rows
   at::cuda::CUDAGraph graph;
+  bool recorded = false;
+
+  Recording(Network& network, const Dataset& data, const EpochOptions& options)
+      : training(network, options.precision),
+        data(data),
+        batch(options.batch_size),
+        padding(options.crop_padding),
+        precision(options.precision),
+        stream(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, data.device().index())) {}
+
+  bool fits(const Dataset& other, const EpochOptions& options) const {
+    return data.images().is_same(other.images()) && data.labels().is_same(other.labels()) &&
+           batch == options.batch_size && padding == options.crop_padding && precision == options.precision;
+  }
 };
 #else
-struct Trainer::Recording {
-  at::Tensor table;
-};
+struct Trainer::Recording {};
 #endif
 
 Trainer::Trainer(std::shared_ptr<Network> network, const TrainerOptions& options)
@@ -92,7 +111,6 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
   const auto start = std::chrono::steady_clock::now();
   at::AutoGradMode with_gradients(true);
   PrecisionScope precision(options.precision, /*search=*/true);
-  TrainingScope training(*network_, options.precision);
   Stream stream(options.seed);
   const auto plan = DrawPlan::epoch(rows, options.crop_padding, options.flip, stream, data.device());
   loss_sum_.zero_();
@@ -114,43 +132,51 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
     if ((index + 1) % kLossCheckInterval == 0) check_loss(index + 1);
     control.report(result.count, std::min(rows, steps * batch));
   };
-  const auto eager = [&](const at::Tensor& table) { step(data, table, plan.padding); };
-
   int64_t next = 0;
 #ifdef PADFT_WITH_CUDA_GRAPHS
   constexpr int64_t kWarmUp = 3;  // cuDNN chooses its algorithms and the allocator fills before anything is recorded
   const int64_t full = rows / batch;
+  if (recording_ && !recording_->fits(data, options)) recording_.reset();
   if (data.device().is_cuda() && full > 2 * kWarmUp) {
-    const auto side = c10::cuda::getStreamFromPool(/*isHighPriority=*/false, data.device().index());
+    if (!recording_) recording_ = std::make_unique<Recording>(*network_, data, options);
+    auto& recording = *recording_;
     c10::cuda::getCurrentCUDAStream(data.device().index()).synchronize();
-    c10::cuda::CUDAStreamGuard guard(side);
-    recording_ = std::make_unique<Recording>();
-    recording_->table = plan.table.narrow(1, 0, batch).clone();
-    for (; next < kWarmUp; ++next) {
-      run(next, [&](const at::Tensor& table) {
-        recording_->table.copy_(table);
-        step(data, recording_->table, plan.padding);
-      });
+    c10::cuda::CUDAStreamGuard guard(recording.stream);
+    network_->refresh_leaves();  // the weights may have been loaded anew since the last epoch
+    if (!recording.recorded) {
+      recording.table = plan.table.narrow(1, 0, batch).clone();
+      for (; next < kWarmUp; ++next) {
+        run(next, [&](const at::Tensor& table) {
+          recording.table.copy_(table);
+          step(data, recording.table, plan.padding);
+        });
+      }
+      recording.graph.capture_begin();
+      try {
+        step(data, recording.table, plan.padding);  // records; computes nothing
+      } catch (...) {
+        recording.graph.capture_end();
+        recording_.reset();
+        throw;
+      }
+      recording.graph.capture_end();
+      recording.recorded = true;
     }
-    recording_->graph.capture_begin();
-    try {
-      step(data, recording_->table, plan.padding);  // records; computes nothing
-    } catch (...) {
-      recording_->graph.capture_end();
-      throw;
-    }
-    recording_->graph.capture_end();
     for (; next < std::min(full, steps); ++next) {
       run(next, [&](const at::Tensor& table) {
-        recording_->table.copy_(table);
-        recording_->graph.replay();
+        recording.table.copy_(table);
+        recording.graph.replay();
       });
     }
-    side.synchronize();
-    recording_.reset();
+    recording.stream.synchronize();
   }
 #endif
-  for (; next < steps; ++next) run(next, eager);
+  {
+    // What was not recorded: every step on the CPU, and a last, smaller batch. A recording trains already.
+    std::optional<TrainingScope> training;
+    if (!recording_ && next < steps) training.emplace(*network_, options.precision);
+    for (; next < steps; ++next) run(next, [&](const at::Tensor& table) { step(data, table, plan.padding); });
+  }
   check_loss(steps);
   network_->count_batches(result.steps);
   result.loss = loss_sum_.item<double>() / static_cast<double>(result.count);

@@ -48,6 +48,7 @@ class Trainer {
   void set_momentum(const at::Tensor& momentum);
 
  private:
+  struct Recording;
   void step(const Dataset& data, const at::Tensor& table, int64_t padding);
 
   std::shared_ptr<Network> network_;
@@ -55,7 +56,6 @@ class Trainer {
   at::Tensor momentum_;
   // What a step reads and writes besides the network: fixed tensors, so that a recorded step can be replayed.
   at::Tensor learning_rate_, loss_sum_, correct_;
-  struct Recording;
   std::unique_ptr<Recording> recording_;
 };
 

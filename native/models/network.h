@@ -82,7 +82,7 @@ class Network {
   at::Tensor logits(const at::Tensor& images, EvalPass& pass) { return classify(features(images, pass)); }
 
   /// Makes the weights leaves of autograd, in `precision`: gradients gather in `gradients()`, one flat buffer in the
-  /// order of `flat_weights()`. Balanced by end_training().
+  /// order of `flat_weights()`. Balanced by end_training(); ERR_BUSY while another trainer has them.
   virtual void begin_training(Precision precision) = 0;
   virtual void end_training() = 0;
   /// Moves what backward left in low-precision gradients into `gradients()`.

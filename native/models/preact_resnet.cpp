@@ -94,6 +94,7 @@ class PreActResNet18 final : public Network {
   }
 
   void begin_training(Precision precision) override {
+    require(!leaves_.stem.defined(), "ERR_BUSY", "the model is being trained by another trainer; dispose of that one first");
     gradients_ = at::zeros_like(weights_);
     const bool low = precision == Precision::bf16;
     low_weights_ = low ? weights_.narrow(0, 0, convolution_numel_).to(at::kBFloat16) : Tensor();
@@ -205,7 +206,7 @@ class PreActResNet18 final : public Network {
   // A 1×1 convolution as a matrix product. oneDNN's AVX2 kernel for its weight gradient never returns for some channel
   // counts that are no multiple of 8 (seen with 4 and 5, libtorch 2.13).
   static Tensor pointwise(const Tensor& x, const Tensor& weight, int64_t stride) {
-    const auto pixels = x.slice(2, 0, std::nullopt, stride).slice(3, 0, std::nullopt, stride).permute({0, 2, 3, 1});
+    const auto pixels = x.slice(2, 0, x.size(2), stride).slice(3, 0, x.size(3), stride).permute({0, 2, 3, 1});
     return at::matmul(pixels, weight.flatten(1).t()).permute({0, 3, 1, 2});
   }
 

@@ -17,10 +17,12 @@ const BYTES_PER_JOB = 1.2 * 2 ** 30;
  * build/addon.json. The record is written last: an addon that was not loaded once is never used.
  *
  * @param {{ projectRoot: string, libtorch: import('./find-libtorch.mjs').Libtorch, say: (line: string) => void,
- *   force?: boolean, tests?: boolean }} options `tests`: also build the core's own test binary
+ *   force?: boolean, tests?: boolean, plainCmake?: boolean }} options `tests`: also build the core's own test
+ *   binary; `plainCmake`: run cmake itself and not through cmake-js, which then need not be installed
  * @returns {Promise<{ state: 'current' | 'built', record: import('./addon-record.mjs').AddonRecord }>}
  */
-export async function buildAddon({ projectRoot, libtorch, say, force = false, tests = false }) {
+export async function buildAddon(options) {
+  const { projectRoot, libtorch, say, force = false, tests = false, plainCmake = false } = options;
   const folder = join(projectRoot, 'build', buildTag(libtorch));
   const recordFile = join(folder, 'record.json');
   if (force) {
@@ -40,7 +42,7 @@ export async function buildAddon({ projectRoot, libtorch, say, force = false, te
 
   requireTools();
   const sourceHash = addonSourceHash(projectRoot, libtorch);
-  const build = await openBuild(projectRoot, folder, libtorch);
+  const build = await openBuild(projectRoot, folder, libtorch, plainCmake);
   let record = previous;
   try {
     if (!addonCurrent) {
@@ -81,17 +83,18 @@ function requireTools() {
 
 // cmake-js configures only a folder without a cache; configuring each time before a build notices a CUDA toolkit
 // that came or went, and costs under a second. `build`, not `compile`: that one deletes the folder on an error.
-async function openBuild(projectRoot, folder, libtorch) {
+async function openBuild(projectRoot, folder, libtorch, plainCmake) {
+  const driver = (plainCmake ? cmakeCommands : cmakeJsCommands)(projectRoot, folder, libtorch);
   await mkdir(folder, { recursive: true });
   const logFile = join(folder, 'build.log');
   const log = await open(logFile, 'w');
-  const cmakeJs = join(dirname(resolveFrom(projectRoot, 'cmake-js/package.json')), 'bin', 'cmake-js');
-  const jobs = Math.max(1, Math.min(availableParallelism(), Math.floor(freemem() / BYTES_PER_JOB)));
+  // CMake's own variable, which `--parallel` would override.
+  const asked = Number(process.env.CMAKE_BUILD_PARALLEL_LEVEL) || Number.POSITIVE_INFINITY;
+  const jobs = Math.max(1, Math.min(asked, availableParallelism(), Math.floor(freemem() / BYTES_PER_JOB)));
 
-  const run = async (command, extra) => {
-    const args = [cmakeJs, command, '--directory', projectRoot, '--out', folder, '--config', 'Release', ...extra];
+  const run = async ({ name, file, args }) => {
     let writes = Promise.resolve();
-    const { code, output } = await runCommand(process.execPath, args, {
+    const { code, output } = await runCommand(file, args, {
       cwd: projectRoot,
       env: { ...process.env, LC_ALL: 'C.UTF-8', LIBTORCH: libtorch.root },
       onOutput: (chunk) => {
@@ -99,14 +102,40 @@ async function openBuild(projectRoot, folder, libtorch) {
       },
     });
     await writes;
-    if (code !== 0)
-      throw buildFailed(`cmake-js ${command} failed; the whole log is ${logFile}\n${firstErrors(output)}`);
+    if (code !== 0) throw buildFailed(`${name} failed; the whole log is ${logFile}\n${firstErrors(output)}`);
   };
   return {
     logFile,
-    configure: () => run('configure', [`--CDLIBTORCH=${libtorch.root}`]),
-    target: (name) => run('build', ['--target', name, '--parallel', String(jobs)]),
+    configure: () => run(driver.configure()),
+    target: (name) => run(driver.build(['--target', name, '--parallel', String(jobs)])),
     close: () => log.close(),
+  };
+}
+
+function cmakeJsCommands(projectRoot, folder, libtorch) {
+  const cmakeJs = join(dirname(resolveFrom(projectRoot, 'cmake-js/package.json')), 'bin', 'cmake-js');
+  const command = (name, extra) => ({
+    name: `cmake-js ${name}`,
+    file: process.execPath,
+    args: [cmakeJs, name, '--directory', projectRoot, '--out', folder, '--config', 'Release', ...extra],
+  });
+  return {
+    configure: () => command('configure', [`--CDLIBTORCH=${libtorch.root}`]),
+    build: (extra) => command('build', extra),
+  };
+}
+
+// CMakeLists.txt puts its outputs where cmake-js would and finds node_modules' Node-API headers by itself.
+function cmakeCommands(projectRoot, folder, libtorch) {
+  const generator = onPath('ninja') === null ? [] : ['-G', 'Ninja'];
+  const settings = ['-DCMAKE_BUILD_TYPE=Release', `-DLIBTORCH=${libtorch.root}`];
+  return {
+    configure: () => ({
+      name: 'cmake (configure)',
+      file: 'cmake',
+      args: ['-S', projectRoot, '-B', folder, ...generator, ...settings],
+    }),
+    build: (extra) => ({ name: 'cmake --build', file: 'cmake', args: ['--build', folder, ...extra] }),
   };
 }
 

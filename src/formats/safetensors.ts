@@ -72,7 +72,9 @@ export function parseSafetensors(bytes: Uint8Array, path = 'safetensors'): Safet
   }
 }
 
-function parse(bytes: Uint8Array): SafetensorsFile {
+function parse(given: Uint8Array): SafetensorsFile {
+  // A plain view: slice() of a Node Buffer does not copy, so a tensor's `.buffer` would be the whole file.
+  const bytes = new Uint8Array(given.buffer, given.byteOffset, given.byteLength);
   if (bytes.byteLength < 8) throw new HeaderProblem('at least 8 bytes', `${bytes.byteLength}`);
   const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(MAX_HEADER_BYTES)) {

@@ -79,7 +79,7 @@ def pixels(rows: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def made_network(classes: int, width: int, seed: int, mean, std) -> ref.PreActResNet18:
-    """A network in which nothing is trivial: batch norms with their own statistics, scales of either size and offsets."""
+    """A network in which nothing is trivial: batch norms have statistics, scales and offsets of their own."""
     torch.manual_seed(seed)
     net = ref.PreActResNet18(classes, width, mean, std)
     images, _ = pixels(64, classes, seed + 1000)
@@ -131,7 +131,7 @@ class Run(NamedTuple):
     moved: int = 0
 
     def copy(self, module: torch.nn.Module, channels_last: bool = True) -> torch.nn.Module:
-        """The module in this type; when moved, each weight is off by a relative 4e-7 (several units of float32's last place)."""
+        """The module in this type; when moved, each weight off by a relative 4e-7, a few of its last units."""
         module = copy.deepcopy(module).to(self.dtype)
         if self.moved:
             random = torch.Generator().manual_seed(self.moved)
@@ -299,8 +299,8 @@ def train_fixture() -> None:
     nearest = [torch.inf]
 
     def compute(run: Run) -> dict:
-        # Not channels-last: with fewer than 8 input channels oneDNN's weight gradient of the 1×1 stride-2 shortcut writes
-        # outside its memory there (torch 2.13.0, AVX2).
+        # Not channels-last: there, with fewer than 8 input channels, oneDNN's weight gradient of the 1×1 stride-2
+        # shortcut writes outside its memory (torch 2.13.0, AVX2).
         n = run.copy(calm, channels_last=False).train()
         if run.dtype == torch.float64:
             for norm in (m for m in n.modules() if isinstance(m, torch.nn.BatchNorm2d)):
@@ -380,8 +380,8 @@ def bounds_absolute_fixtures(seed: int) -> None:
 
 
 def bounds_fraction_fixture(case: str, kinds: list[str], seed: int) -> None:
-    # Seeds: Adam makes a full step of the smallest gradient, so that for most data some channel's path hangs on rounding;
-    # for those chosen below none does.
+    # Seeds: Adam makes a full step of the smallest gradient, so that for most data some channel's path hangs on
+    # rounding; for those chosen below none does.
     images, labels = pixels(8, 10, seed)
     suspects, _ = pixels(8, 10, seed + 1)
     with torch.no_grad():
@@ -466,8 +466,8 @@ def tune_fixture() -> None:
             losses = []
             for _ in range(5):
                 sgd.zero_grad()
-                loss = ref.tune_loss(head(features.to(run.dtype)), head(features_augmented.to(run.dtype)), labels, 0.1, 0.5,
-                                     head(suspect_features.to(run.dtype)), suspect_labels, nu, 2.0)
+                loss = ref.tune_loss(head(features.to(run.dtype)), head(features_augmented.to(run.dtype)), labels,
+                                     0.1, 0.5, head(suspect_features.to(run.dtype)), suspect_labels, nu, 2.0)
                 loss.backward()
                 sgd.step()
                 losses.append(loss.detach())

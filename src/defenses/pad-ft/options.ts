@@ -30,10 +30,10 @@ export interface PurifySettings {
   readonly rowsPerLabel: number;
   /** clip-drop: rounds of scoring, clipping and scoring again. */
   readonly rounds: number;
-  /** A label is called attacked when its spread is an outlier among the labels: robust z above this … */
-  readonly verdictZ: number;
-  /** … and the suspects inside it stand apart: Ashman's D of the two-part mixture above this. */
+  /** A label is called attacked when the two parts of its scores stand apart, Ashman's D above this … */
   readonly verdictSeparation: number;
+  /** … and two parts explain the scores better than one by more than this a row (gain in BIC). */
+  readonly verdictGain: number;
   /** A row is a suspect when the mixture gives it at least this probability of being planted. */
   readonly suspectPosterior: number;
 }
@@ -120,8 +120,8 @@ const PURIFY: PurifySettings = {
   statistic: 'mean',
   rowsPerLabel: 400,
   rounds: 3,
-  verdictZ: 5,
   verdictSeparation: 2,
+  verdictGain: 0.1,
   suspectPosterior: 0.9,
 };
 
@@ -137,7 +137,7 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
       steps: 160,
       batchSize: 128,
       suspectBatchSize: 64,
-      learningRate: 0.03,
+      learningRate: 0.02,
       lambda: 0,
       mu: 0.1,
       margin: 2,
@@ -225,7 +225,7 @@ function checkPurify(purify: PurifySettings): void {
   choice('purify.statistic', purify.statistic, ['mean', 'max']);
   integer('purify.rowsPerLabel', purify.rowsPerLabel, 8);
   integer('purify.rounds', purify.rounds, 1, 100);
-  number('purify.verdictZ', purify.verdictZ, 0, Number.POSITIVE_INFINITY);
+  number('purify.verdictGain', purify.verdictGain, 0, Number.POSITIVE_INFINITY);
   number('purify.verdictSeparation', purify.verdictSeparation, 0, Number.POSITIVE_INFINITY);
   number('purify.suspectPosterior', purify.suspectPosterior, 0.5, 1);
 }

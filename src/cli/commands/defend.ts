@@ -1,0 +1,217 @@
+import { mkdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import { type PadFtResult, padFt, padFtSettings } from '../../defenses/pad-ft/index.js';
+import { type PadFtOptions, PRESET_NAMES, PRESETS, type PresetName } from '../../defenses/pad-ft/options.js';
+import { PadFtError } from '../../errors.js';
+import type { Model } from '../../model.js';
+import { loadModel, saveModel } from '../../model-file.js';
+import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../../poisoned-set-file.js';
+import { CARD_FILE, type CardFile, makeCard, makeRow, type RunCard, removeCard, writeCard } from '../../report/card.js';
+import { writeSuspects } from '../../report/defense-files.js';
+import { describeEnvironment } from '../../report/environment.js';
+import { type DefenseFigures, judgeDefense, judgeVictim } from '../../report/judge.js';
+import { formatTable } from '../../report/table.js';
+import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
+import { addModelFlags, type ModelFlags, modelOptions } from '../model-flags.js';
+import {
+  addComputeFlags,
+  addOutputFlags,
+  addSeedFlag,
+  addSettings,
+  type ComputeFlags,
+  givenSettings,
+} from '../options.js';
+import { type Compute, prepareCompute, type Run, runContext, type Session } from '../session.js';
+
+const EXAMPLES = `
+Writes defended.safetensors, suspects.csv and, last, card.json. The defence reads the victim, the images and their given
+labels, nothing else. If the folder holds the ground truth, the result is judged by it afterwards.
+
+Examples:
+  $ pad-ft defend --model victim/victim.safetensors --data set --out repaired
+  $ pad-ft defend --model victim/victim.safetensors --data set --preset paper --out paper
+  $ pad-ft defend --model victim/victim.safetensors --data set --purify.count 1000 --tune.epochs 20 --out quick`;
+
+interface Flags extends ComputeFlags, ModelFlags {
+  readonly data: string;
+  readonly out: string;
+  readonly preset: PresetName;
+  readonly seed: number;
+}
+
+export function define(command: Command, run: Run): void {
+  const each = <T>(pick: (preset: (typeof PRESETS)[PresetName]) => T) =>
+    Object.fromEntries(PRESET_NAMES.map((name) => [name, pick(PRESETS[name])]));
+  command
+    .description(
+      'Finds the rows that look planted, and repairs the model: purify, clip, fine-tune, and return the best stage.',
+    )
+    .addHelpText('after', EXAMPLES);
+  addModelFlags(command)
+    .addOption(new Option('--data <folder>', 'the training set it came from').makeOptionMandatory())
+    .addOption(new Option('--out <folder>', 'where to write the results').makeOptionMandatory())
+    .addOption(
+      new Option('--preset <name>', 'default, or the recipe of the paper to the letter')
+        .choices(PRESET_NAMES)
+        .default('default'),
+    );
+  addSeedFlag(command, 'held-out rows, batches and augmentation');
+  addSettings(
+    command,
+    DEFENSE_GROUP,
+    each((preset) => preset),
+  );
+  addSettings(
+    command,
+    PURIFY_GROUP,
+    each((preset) => preset.purify),
+  );
+  addSettings(
+    command,
+    CLIP_GROUP,
+    each((preset) => preset.clip),
+  );
+  addSettings(
+    command,
+    TUNE_GROUP,
+    each((preset) => preset.tune),
+  );
+  addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
+    run(async (session) => {
+      const options = defenseOptions(flags);
+      padFtSettings(options);
+      refuseOwnInput(flags);
+      await defend(session, await prepareCompute(session, flags), flags, options);
+      return undefined;
+    }),
+  );
+}
+
+function defenseOptions(flags: Flags): PadFtOptions {
+  const values = { ...flags };
+  return {
+    ...givenSettings(DEFENSE_GROUP, values),
+    preset: flags.preset,
+    seed: flags.seed,
+    purify: givenSettings(PURIFY_GROUP, values),
+    clip: givenSettings(CLIP_GROUP, values),
+    tune: givenSettings(TUNE_GROUP, values),
+  };
+}
+
+/** The model the gate returned, whichever stage it is. */
+export const DEFENDED = 'defended.safetensors';
+const SUSPECTS = 'suspects.csv';
+
+function refuseOwnInput({ model, out }: Flags): void {
+  if (resolve(model) !== resolve(out, DEFENDED)) return;
+  throw new PadFtError('ERR_OPTION', `--out: ${join(out, DEFENDED)} is the model to be defended; name another folder`, {
+    details: { path: '--out' },
+  });
+}
+
+async function defend(session: Session, compute: Compute, flags: Flags, options: PadFtOptions): Promise<void> {
+  const { signal, progress, output } = session;
+  const { device, precision } = compute;
+  progress.stage(`load ${flags.model} and ${flags.data}`);
+  const loaded = await loadModel(flags.model, { device, ...modelOptions(flags) });
+  using victim = loaded.model;
+  using data = await loadTrainingData(flags.data, { device, signal });
+  await mkdir(flags.out, { recursive: true });
+  await removeCard(flags.out);
+
+  progress.stage(`defend, preset ${flags.preset}`);
+  using result = await padFt(victim, data.train, options, {
+    signal,
+    precision,
+    onProgress: ({ stage, done, total }) => progress.update(stage, done, total),
+  });
+  progress.end();
+  const files = await writeFiles(flags.out, result);
+  const trainRows = data.train.count;
+
+  // The ground truth is opened here and not before.
+  const judgement = data.judged ? await judge(session, compute, flags, victim, result) : null;
+  const card = describeRun(flags, compute, data, trainRows, result, files, judgement);
+  const path = await writeCard(flags.out, card);
+  output.result({ card: path, model: join(flags.out, DEFENDED), row: card.rows[0] }, summary(flags, card, result));
+}
+
+async function writeFiles(folder: string, result: PadFtResult): Promise<CardFile[]> {
+  const model = await saveModel(result.model, join(folder, DEFENDED), { metadata: { 'pad-ft.stage': result.stage } });
+  const suspects = await writeSuspects(join(folder, SUSPECTS), result.purification.suspects);
+  return [
+    { path: DEFENDED, ...model },
+    { path: SUSPECTS, ...suspects },
+  ];
+}
+
+interface Judgement {
+  readonly figures: DefenseFigures;
+  readonly set: Pick<RunCard['config'], 'poison'> & { readonly testRows: number };
+}
+
+async function judge(
+  session: Session,
+  compute: Compute,
+  flags: Flags,
+  victim: Model,
+  result: PadFtResult,
+): Promise<Judgement> {
+  const { device, precision } = compute;
+  session.progress.stage('judge by the ground truth');
+  using set = await loadPoisonedSet(flags.data, { device, signal: session.signal });
+  const options = { ...runContext(session, 'judge'), precision };
+  const figures = await judgeDefense(result, set, await judgeVictim(victim, set, options), options);
+  session.progress.end();
+  return { figures, set: { poison: set.manifest, testRows: set.test.count } };
+}
+
+function describeRun(
+  flags: Flags,
+  { device }: Compute,
+  data: TrainingData,
+  trainRows: number,
+  result: PadFtResult,
+  files: readonly CardFile[],
+  judgement: Judgement | null,
+): RunCard {
+  const { name, provenance, classNames } = data;
+  const { settings } = result;
+  const poison = judgement?.set.poison ?? null;
+  return makeCard({
+    command: ['pad-ft', ...process.argv.slice(2)],
+    config: {
+      dataset: {
+        name,
+        options: { data: flags.data },
+        provenance,
+        classNames,
+        trainRows,
+        testRows: judgement?.set.testRows ?? 0,
+      },
+      poison,
+      train: null,
+      victim: flags.model,
+      defenses: [{ name: flags.preset, control: null, settings }],
+    },
+    seeds: { root: null, poison: poison?.seed ?? null, train: null, defenses: [settings.seed] },
+    environment: describeEnvironment(device),
+    files,
+    victim: { history: [], evaluation: judgement?.figures.evaluations.victim ?? null },
+    rows: [makeRow(flags.preset, result, judgement?.figures ?? null)],
+    costs: [],
+  });
+}
+
+function summary(flags: Flags, card: RunCard, { stage, purification }: PadFtResult): string {
+  const { purified, suspects } = purification;
+  return [
+    formatTable(card).trimEnd(),
+    '',
+    `${purified.length} rows purified, ${suspects.length} suspects in ${join(flags.out, SUSPECTS)}`,
+    ...(card.config.poison === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
+    `model (stage ${stage}): ${join(flags.out, DEFENDED)}; everything else: ${join(flags.out, CARD_FILE)}`,
+  ].join('\n');
+}

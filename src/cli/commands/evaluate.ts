@@ -1,0 +1,125 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { Dataset } from '../../dataset.js';
+import { PadFtError } from '../../errors.js';
+import { evaluate } from '../../evaluate.js';
+import type { EvaluationOptions, Model } from '../../model.js';
+import { loadModel } from '../../model-file.js';
+import { loadPoisonedSet } from '../../poisoned-set-file.js';
+import { type Reevaluation, reevaluate } from '../../reevaluate.js';
+import { datasetRequest, loadRequested } from '../dataset-flags.js';
+import { EXIT } from '../exit-code.js';
+import { showExperiment } from '../experiment-progress.js';
+import { addModelFlags, modelOptions } from '../model-flags.js';
+import { addComputeFlags, addOutputFlags, type ComputeFlags } from '../options.js';
+import { percent } from '../progress.js';
+import { type Compute, prepareCompute, type Run, runContext, type Session } from '../session.js';
+import { textTable } from '../tables.js';
+import { addDataFlags, checkDataFlags, type DataFlags, requireData } from '../training-data.js';
+import { DEFENDED } from './defend.js';
+
+const EXAMPLES = `
+Examples:
+  $ pad-ft evaluate pad-ft-demo                                       a finished run: same models, same data, same figures?
+  $ pad-ft evaluate pad-ft-run --path ~/data/cifar-10-batches-bin     its data set lies elsewhere now
+  $ pad-ft evaluate --model repaired/defended.safetensors --data set  ACC, ASR and RA of one model
+  $ pad-ft evaluate --model model.safetensors --dataset cifar10       ACC alone`;
+
+interface Flags extends DataFlags, ComputeFlags {
+  readonly model?: string;
+  readonly mean?: readonly number[];
+  readonly std?: readonly number[];
+}
+
+export function define(command: Command, run: Run): void {
+  command
+    .description(
+      'Measures a model (ACC, ASR, RA), or does the measurements of a finished run again and compares them with its card: exits with 1 when they differ.',
+    )
+    .argument('[run]', 'the folder of a finished run')
+    .addHelpText('after', EXAMPLES);
+  addDataFlags(addModelFlags(command, false));
+  addOutputFlags(addComputeFlags(command)).action((folder: string | undefined, flags: Flags) =>
+    run(async (session) => {
+      const { model } = flags;
+      if (folder === undefined && model !== undefined) {
+        checkDataFlags(flags);
+        await evaluateModel(session, await prepareCompute(session, flags), flags, model);
+        return undefined;
+      }
+      if (folder === undefined || model !== undefined) {
+        throw new PadFtError(
+          'ERR_OPTION',
+          'expected either the folder of a finished run, or --model with --data or --dataset',
+        );
+      }
+      refuseSingleDefense(folder);
+      return evaluateRun(session, await prepareCompute(session, flags), flags, folder);
+    }),
+  );
+}
+
+function refuseSingleDefense(folder: string): void {
+  const defended = join(folder, DEFENDED);
+  if (!existsSync(defended)) return;
+  const message = `${folder} holds one defence and not a whole run; measure its model with \`pad-ft evaluate --model ${defended} --data FOLDER\``;
+  throw new PadFtError('ERR_OPTION', message, { details: { path: folder } });
+}
+
+async function evaluateRun(session: Session, { device }: Compute, flags: Flags, folder: string): Promise<number> {
+  const options = flags.path === undefined ? {} : { datasetOptions: { path: flags.path } };
+  const { rows, same, tolerance } = await reevaluate(folder, {
+    ...options,
+    device,
+    signal: session.signal,
+    onEvent: showExperiment(session.progress),
+  });
+  const verdict = same ? 'every figure is what the card says' : 'figures differ from the card';
+  const allowed = tolerance === 0 ? '' : `, within ${percent(tolerance)}`;
+  session.output.result({ folder, same, tolerance, rows }, `${comparison(rows)}\n\n${folder}: ${verdict}${allowed}`);
+  return same ? EXIT.ok : EXIT.failed;
+}
+
+function comparison(rows: readonly Reevaluation[]): string {
+  const cells = rows.map(({ name, stage, card, now, same }) => [
+    name,
+    stage,
+    ...(['acc', 'asr', 'ra'] as const).map((rate) =>
+      card[rate] === now[rate] ? percent(now[rate]) : `${percent(now[rate])} (card: ${percent(card[rate])})`,
+    ),
+    same ? 'same' : 'DIFFERS',
+  ]);
+  return textTable(['run', 'stage', 'ACC', 'ASR', 'RA', ''], cells, [2, 3, 4]);
+}
+
+async function evaluateModel(session: Session, compute: Compute, flags: Flags, path: string): Promise<void> {
+  const { device, precision } = compute;
+  const loaded = await loadModel(path, { device, ...modelOptions(flags) });
+  using model = loaded.model;
+  const options: EvaluationOptions = { ...runContext(session, 'evaluate'), precision };
+  const figures = await figuresOf(session, compute, flags, model, options);
+  session.progress.end();
+  const { acc, asr, asrIncludingTarget, ra } = figures;
+  const cells = [[percent(acc), percent(asr), percent(asrIncludingTarget), percent(ra)]];
+  const table = textTable(['ACC', 'ASR', 'ASR incl. target', 'RA'], cells, [0, 1, 2, 3]);
+  session.output.result({ model: path, evaluation: figures }, table);
+}
+
+async function figuresOf(
+  session: Session,
+  { device }: Compute,
+  flags: Flags,
+  model: Model,
+  options: EvaluationOptions,
+) {
+  if (flags.dataset !== undefined) {
+    const pair = await loadRequested(session, datasetRequest(flags.dataset, flags));
+    using test = Dataset.from(pair.test, device);
+    return await evaluate(model, { test, triggered: null, policy: null }, options);
+  }
+  const folder = requireData(flags);
+  session.progress.stage(`load ${folder}`);
+  using set = await loadPoisonedSet(folder, { device, signal: session.signal });
+  return await evaluate(model, set, options);
+}

@@ -1,0 +1,143 @@
+import { Argument, type Command } from 'commander';
+import { type AttackOption, rangeOf } from '../../attacks/attack.js';
+import { ATTACKS } from '../../attacks/index.js';
+import { DATASETS } from '../../datasets/index.js';
+import {
+  PAPER_ASSUMPTIONS,
+  type PadFtSettings,
+  PRESET_NAMES,
+  PRESETS,
+  PURIFIERS,
+} from '../../defenses/pad-ft/options.js';
+import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
+import { addOutputFlags, type Field } from '../options.js';
+import type { Run } from '../session.js';
+import { textTable } from '../tables.js';
+
+const KINDS = ['datasets', 'attacks', 'models', 'defenses', 'presets'] as const;
+type Kind = (typeof KINDS)[number];
+
+/** What a list says, for a program and for a person. */
+interface Listing {
+  readonly items: readonly object[];
+  readonly text: string;
+}
+
+export function define(command: Command, run: Run): void {
+  command
+    .description('Lists what there is, with options and defaults.')
+    .addArgument(new Argument('<what>', 'which list').choices(KINDS))
+    .addHelpText('after', '\nExamples:\n  $ pad-ft list attacks\n  $ pad-ft list presets --json');
+  addOutputFlags(command).action((kind: Kind) =>
+    run(async ({ output }) => {
+      const { items, text } = await LISTS[kind]();
+      output.result({ list: kind, items }, text);
+      return undefined;
+    }),
+  );
+}
+
+const LISTS: Readonly<Record<Kind, () => Promise<Listing>>> = { datasets, attacks, models, defenses, presets };
+
+async function datasets(): Promise<Listing> {
+  const items = Object.values(DATASETS).map(({ name, summary, paper }) => ({ name, summary, paper }));
+  const rows = items.map(({ name, summary, paper }) => [name, summary, paper]);
+  return { items, text: textTable(['data set', 'what it is', 'credit'], rows) };
+}
+
+async function attacks(): Promise<Listing> {
+  const all = Object.values(ATTACKS);
+  const text = all.map(({ name, title, summary, paper, policies, options }) =>
+    [
+      `${name}: ${title}. ${summary}`,
+      `  ${paper.authors}: ${paper.title}, ${paper.year} (${paper.venue})`,
+      `  label policies: ${policies.join(', ')}`,
+      indent(textTable(['option', 'default', 'range', 'meaning'], options.map(optionRow))),
+    ].join('\n'),
+  );
+  const items = all.map(({ name, title, summary, paper, policies, options }) => ({
+    name,
+    title,
+    summary,
+    paper,
+    policies,
+    options,
+  }));
+  return { items, text: text.join('\n\n') };
+}
+
+function optionRow(option: AttackOption): readonly string[] {
+  const range = option.type === 'number' ? rangeOf(option) : 'a file';
+  return [`--${option.path}`, String(option.default ?? 'built in'), range, option.help];
+}
+
+/** The core has the table of models, so this list needs the addon. */
+async function models(): Promise<Listing> {
+  const [{ loadAddon }, { callNative }] = await Promise.all([
+    import('../../native/load.js'),
+    import('../../native/job.js'),
+  ]);
+  const items = callNative(() => loadAddon().models());
+  return {
+    items,
+    text: textTable(
+      ['model', 'paper'],
+      items.map(({ name, paper }) => [name, paper]),
+    ),
+  };
+}
+
+const PURIFIER_SUMMARIES: Readonly<Record<(typeof PURIFIERS)[number], string>> = {
+  'cross-label': "rows that lose their margin when channels are held to what other labels' rows show",
+  'clip-drop': 'rows that lose their margin under bounds fitted to the cleanest rows, in rounds',
+  sce: "rows in order of their symmetric cross-entropy, the paper's purifier",
+};
+
+async function defenses(): Promise<Listing> {
+  const purifiers = PURIFIERS.map((name) => ({ name, summary: PURIFIER_SUMMARIES[name] }));
+  const stages = ['purify', 'clip', 'fine-tune', 'gate'];
+  const items = [{ name: 'pad-ft', stages, presets: PRESET_NAMES, purifiers }];
+  const text = [
+    `pad-ft: ${stages.join(', ')}; presets ${PRESET_NAMES.join(', ')} (pad-ft list presets)`,
+    '',
+    textTable(
+      ['purifier', 'what it keeps away'],
+      purifiers.map(({ name, summary }) => [name, summary]),
+    ),
+  ].join('\n');
+  return { items, text };
+}
+
+async function presets(): Promise<Listing> {
+  const line = (flag: string, field: Field, read: (preset: PadFtSettings) => unknown) => [
+    flag,
+    ...PRESET_NAMES.map((name) => String(read(PRESETS[name]))),
+    field.help,
+  ];
+  const rows = [
+    ...Object.entries<Field>(DEFENSE_GROUP.fields).map(([name, field]) =>
+      line(`--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`, field, (preset) =>
+        Reflect.get(preset, name),
+      ),
+    ),
+    ...([PURIFY_GROUP, CLIP_GROUP, TUNE_GROUP] as const).flatMap(({ prefix, fields }) =>
+      Object.entries<Field>(fields).map(([name, field]) =>
+        line(`--${prefix}.${name}`, field, (preset) => Reflect.get(Reflect.get(preset, String(prefix)), name)),
+      ),
+    ),
+  ];
+  const text = [
+    textTable(['setting', ...PRESET_NAMES, 'meaning'], rows),
+    '',
+    'The paper leaves open, and the preset paper assumes:',
+    ...PAPER_ASSUMPTIONS.map((assumption) => `  ${assumption}`),
+  ].join('\n');
+  return { items: PRESET_NAMES.map((name) => ({ name, settings: PRESETS[name] })), text };
+}
+
+function indent(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => `  ${line}`)
+    .join('\n');
+}

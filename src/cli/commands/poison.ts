@@ -1,0 +1,86 @@
+import { type Command, Option } from 'commander';
+import type { AttackName } from '../../attacks/index.js';
+import type { DatasetName } from '../../datasets/index.js';
+import { type PoisonedSet, poison } from '../../poisoned-set.js';
+import { savePoisonedSet } from '../../poisoned-set-file.js';
+import { addPoisonFlags, poisonRequest } from '../attack-flags.js';
+import {
+  addDatasetFlags,
+  type DatasetFlags,
+  datasetNameOption,
+  datasetRequest,
+  loadRequested,
+} from '../dataset-flags.js';
+import { addComputeFlags, addOutputFlags, addSeedFlag, type ComputeFlags } from '../options.js';
+import { imageAt, writeSheet } from '../preview.js';
+import { percent } from '../progress.js';
+import { prepareCompute, type Run, runContext } from '../session.js';
+
+const EXAMPLES = `
+The folder holds train.safetensors (all that a defender has), test.safetensors, truth.safetensors (which rows were
+poisoned; only figures are made with it) and manifest.json. A folder without truth.safetensors can be defended too.
+
+Examples:
+  $ pad-ft poison --dataset cifar10 --download --out set
+  $ pad-ft poison --dataset cifar10 --attack blended --blended.alpha 0.1 --rate 0.05 --target 3 --out set
+  $ pad-ft poison --dataset synthetic --train-rows 2000 --preview trigger.ppm --out set`;
+
+const PREVIEW_COLUMNS = 10;
+
+interface Flags extends DatasetFlags, ComputeFlags {
+  readonly dataset: DatasetName;
+  readonly attack: AttackName;
+  readonly out: string;
+  readonly preview?: string;
+  readonly seed: number;
+}
+
+export function define(command: Command, run: Run): void {
+  command
+    .description(
+      'Plants a backdoor: draws rows of a training set, puts a trigger on them, relabels them, writes all to a folder.',
+    )
+    .addOption(datasetNameOption('which data set to poison').makeOptionMandatory())
+    .addOption(new Option('--out <folder>', 'where to write it').makeOptionMandatory())
+    .option('--preview <file>', 'write a picture (.ppm): clean test images above, the same with the trigger below')
+    .addHelpText('after', EXAMPLES);
+  addPoisonFlags(addDatasetFlags(addSeedFlag(command, 'which rows are drawn')));
+  addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
+    run(async (session) => {
+      const request = datasetRequest(flags.dataset, flags);
+      const settings = await poisonRequest(flags.attack, { ...flags });
+      const { device } = await prepareCompute(session, flags);
+      const pair = await loadRequested(session, request);
+      session.progress.stage(`poison ${request.name}`);
+      using set = await poison(pair, { ...settings, seed: flags.seed }, { device, ...runContext(session, 'poison') });
+      session.progress.stage(`write ${flags.out}`);
+      await savePoisonedSet(set, flags.out);
+      if (flags.preview !== undefined) await writePreview(flags.preview, set);
+      const { manifest } = set;
+      session.output.result({ folder: flags.out, manifest, preview: flags.preview ?? null }, summary(flags.out, set));
+      return undefined;
+    }),
+  );
+}
+
+function summary(folder: string, { manifest, train }: PoisonedSet): string {
+  const { attack, policy, target, counts } = manifest;
+  const where = policy === 'all-to-one' ? `target class ${target}` : policy;
+  return [
+    `${folder}: ${counts.poisoned} of ${train.count} training rows poisoned (${percent(counts.poisoned / train.count)})`,
+    `${attack.name}, ${attack.triggerName}, ${where}: ${counts.relabelled} labels changed, ${counts.selfLabelled} were the target's already`,
+    `next: pad-ft train --data ${folder} --out victim`,
+  ].join('\n');
+}
+
+async function writePreview(path: string, { test, triggered }: PoisonedSet): Promise<void> {
+  const count = Math.min(PREVIEW_COLUMNS, test.count);
+  const rows = Uint32Array.from({ length: count }, (_, row) => row);
+  const cells = [test, triggered]
+    .filter((set) => set !== null)
+    .flatMap((set) => {
+      const images = set.images(rows);
+      return Array.from(rows, (row) => imageAt(images, row, set.shape));
+    });
+  await writeSheet(path, cells, test.shape, count);
+}

@@ -1,0 +1,155 @@
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { PadFtError } from '../../errors.js';
+import { writeJsonAtomic } from '../../formats/atomic-file.js';
+import { saveModel } from '../../model-file.js';
+import { describeEnvironment } from '../../report/environment.js';
+import { type EpochReport, TRAIN_DEFAULTS, type TrainSettings, train } from '../../train.js';
+import { VERSION } from '../../version.js';
+import { TRAIN_GROUP } from '../fields.js';
+import {
+  addComputeFlags,
+  addOutputFlags,
+  addSeedFlag,
+  addSettings,
+  type ComputeFlags,
+  givenSettings,
+} from '../options.js';
+import { percent } from '../progress.js';
+import { prepareCompute, type Run, runContext, type Session } from '../session.js';
+import {
+  addDataFlags,
+  checkDataFlags,
+  type DataFlags,
+  openTrainingSource,
+  type TrainingSource,
+} from '../training-data.js';
+
+const EXAMPLES = `
+Writes victim.safetensors and, last, training.json. checkpoint.safetensors is written after every epoch (less often when
+that costs too much time) and removed at the end: Ctrl-C finishes the batch and leaves it, and --resume continues from it
+to the very bytes of an undisturbed run.
+
+Examples:
+  $ pad-ft train --data set --out victim
+  $ pad-ft train --data set --out victim --resume
+  $ pad-ft train --data set --out victim --width 16 --epochs 6 --batch-size 64 --learning-rate 0.05 \\
+      --schedule triangular --crop-padding 0       (what the demonstration does, minutes on a processor)`;
+
+interface Flags extends DataFlags, ComputeFlags {
+  readonly out: string;
+  readonly resume?: boolean;
+  readonly test: boolean;
+  readonly seed: number;
+}
+
+export function define(command: Command, run: Run): void {
+  command
+    .description('Trains a classifier on a training set, poisoned or clean, with the defaults of BackdoorBench.')
+    .addOption(new Option('--out <folder>', 'where to write the model').makeOptionMandatory())
+    .option('--resume', 'continue from the checkpoint of a training that was stopped')
+    .option('--no-test', 'do not measure ACC and ASR after each epoch')
+    .addHelpText('after', EXAMPLES);
+  addSeedFlag(command, 'first weights, order and augmentation');
+  addSettings(addDataFlags(command), TRAIN_GROUP, { default: TRAIN_DEFAULTS });
+  addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
+    run(async (session) => {
+      await trainVictim(session, flags, { ...givenSettings(TRAIN_GROUP, { ...flags }), seed: flags.seed });
+      return undefined;
+    }),
+  );
+}
+
+async function trainVictim(session: Session, flags: Flags, given: Partial<TrainSettings>): Promise<void> {
+  checkDataFlags(flags);
+  const compute = await prepareCompute(session, flags);
+  const { progress, output } = session;
+  const files = filesOf(flags.out);
+  checkStart(session, files, flags.resume ?? false);
+  using source = await openTrainingSource(session, compute, flags);
+  await mkdir(flags.out, { recursive: true });
+  // From here on the folder is not a finished training.
+  await rm(files.card, { force: true });
+  if (!flags.resume) await rm(files.checkpoint, { force: true });
+
+  progress.stage('train');
+  const settings = { flip: source.flip && TRAIN_DEFAULTS.flip, ...given, precision: compute.precision };
+  const training = await train(source.train, source, settings, {
+    ...runContext(session, 'epoch'),
+    checkpoint: files.checkpoint,
+    resume: flags.resume,
+    testSets: flags.test ? (source.judged ?? undefined) : undefined,
+    onEpoch: (report) => progress.epoch(report),
+  });
+  using model = training.model;
+  const written = await saveModel(model, files.victim, {
+    metadata: { 'pad-ft.settings': JSON.stringify(training.settings) },
+  });
+  await writeJsonAtomic(files.card, {
+    kind: 'pad-ft-training',
+    version: 1,
+    tool: VERSION,
+    created: new Date().toISOString(),
+    data: describeData(source, flags),
+    settings: training.settings,
+    environment: describeEnvironment(compute.device),
+    files: [{ path: basename(files.victim), ...written }],
+    history: training.history,
+  });
+  await rm(files.checkpoint, { force: true });
+  const { victim, card } = files;
+  output.result(
+    { model: victim, card, sha256: written.sha256, history: training.history },
+    summary(files, flags, training.history),
+  );
+}
+
+interface TrainingFiles {
+  readonly victim: string;
+  readonly checkpoint: string;
+  readonly card: string;
+}
+
+function filesOf(folder: string): TrainingFiles {
+  return {
+    victim: join(folder, 'victim.safetensors'),
+    checkpoint: join(folder, 'checkpoint.safetensors'),
+    card: join(folder, 'training.json'),
+  };
+}
+
+function checkStart(session: Session, files: TrainingFiles, resume: boolean): void {
+  const stopped = existsSync(files.checkpoint);
+  if (!resume && stopped)
+    session.progress.warning(`starting anew: ${files.checkpoint} is thrown away (--resume would continue it)`);
+  if (!resume || stopped) return;
+  if (existsSync(files.card)) {
+    throw new PadFtError(
+      'ERR_OPTION',
+      `--resume: ${files.victim} is finished, there is nothing to continue; use it, or name another --out`,
+      {
+        details: { path: '--resume', model: files.victim },
+      },
+    );
+  }
+  session.progress.note(`${files.checkpoint} is not there: training starts at the first epoch`);
+}
+
+function describeData(source: TrainingSource, flags: DataFlags) {
+  const { name, judged, train: rows } = source;
+  return { name, folder: flags.data ?? null, rows: rows.count, poison: judged?.manifest ?? null };
+}
+
+function summary({ victim }: TrainingFiles, { data }: DataFlags, history: readonly EpochReport[]): string {
+  const last = history.at(-1);
+  const evaluation = last?.evaluation ?? null;
+  return [
+    `${victim}: ${history.length} epochs, training accuracy ${percent(last?.trainAccuracy ?? null)}`,
+    ...(evaluation === null
+      ? []
+      : [`ACC ${percent(evaluation.acc)}, ASR ${percent(evaluation.asr)}, RA ${percent(evaluation.ra)}`]),
+    ...(data === undefined ? [] : [`next: pad-ft defend --model ${victim} --data ${data} --out repaired`]),
+  ].join('\n');
+}

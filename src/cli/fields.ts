@@ -1,0 +1,124 @@
+import { LABEL_POLICIES } from '../attacks/labels.js';
+import { POISON_DRAWS } from '../attacks/poison.js';
+import {
+  BOUND_KINDS,
+  type ClipSettings,
+  CONTROLLERS,
+  type PadFtSettings,
+  PURIFIERS,
+  type PurifySettings,
+  type TuneSettings,
+} from '../defenses/pad-ft/options.js';
+import type { PoisonSettings } from '../poisoned-set.js';
+import { SCHEDULES } from '../schedule.js';
+import type { TrainSettings } from '../train.js';
+import type { SettingGroup } from './options.js';
+
+/** Every setting on the command line, in words. Defaults and ranges are the library's: see `addSettings`. */
+
+export const PURIFY_GROUP: SettingGroup<PurifySettings> = {
+  prefix: 'purify',
+  heading: 'Stage 1, purification:',
+  fields: {
+    purifier: { help: 'how rows are scored', words: PURIFIERS },
+    count: { help: 'rows kept over all labels, an equal share of each' },
+    alpha: { help: 'weight of the cross-entropy in SCE, in (0, 1]' },
+    quantile: { help: 'cross-label: limits are this quantile of what rows of the other labels show' },
+    statistic: { help: "cross-label: the number of a channel's map that is limited", words: ['mean', 'max'] },
+    rowsPerLabel: { help: 'cross-label: rows of each label that the limits are measured on' },
+    rounds: { help: 'clip-drop: rounds of scoring, clipping and scoring again' },
+    verdictSeparation: {
+      help: "a label is called attacked when Ashman's D between two parts of its scores is above this",
+    },
+    verdictGain: { help: 'and two parts explain the scores better than one by more than this a row (BIC)' },
+    suspectPosterior: { help: 'a row is a suspect from this probability of being planted, in [0.5, 1]' },
+  },
+};
+
+export const CLIP_GROUP: SettingGroup<ClipSettings> = {
+  prefix: 'clip',
+  heading: 'Stage 2, activation clipping:',
+  fields: {
+    controller: { help: 'how hard the bounds are pressed', words: CONTROLLERS },
+    granularity: { help: 'what shares a bound', words: ['per-channel', 'per-layer'] },
+    kinds: { help: "what is bounded: a channel's largest activation, its mean, or both", words: BOUND_KINDS },
+    start: { help: 'mm-bm: where bounds start, 8 or the largest value seen', words: ['8', 'max'] },
+    steps: { help: 'Adam steps at most' },
+    batchSize: { help: 'purified rows a step' },
+    suspectBatchSize: { help: 'suspects a step' },
+    learningRate: { help: "Adam's learning rate" },
+    lambda: { help: 'weight of the penalty on the bounds' },
+    mu: { help: "settle: first weight of the suspects' term" },
+    margin: { help: "suspects are pushed until their given label's log-odds are below minus this" },
+  },
+};
+
+export const TUNE_GROUP: SettingGroup<TuneSettings> = {
+  prefix: 'tune',
+  heading: 'Stage 3, classifier fine-tuning:',
+  fields: {
+    epochs: { help: 'epochs over the purified set' },
+    batchSize: { help: 'rows a step' },
+    learningRate: { help: 'peak of the cosine schedule' },
+    momentum: { help: 'of SGD' },
+    weightDecay: { help: 'of SGD' },
+    beta: { help: 'weight of SCE against consistency, in [0, 1]' },
+    alpha: { help: 'weight of the cross-entropy in SCE, in (0, 1]' },
+    jitter: { help: 'brightness and contrast factors are drawn from 1 ± this' },
+    flip: { help: 'flip images horizontally at random' },
+    draws: { help: 'augmented copies a row; 0 draws afresh in every epoch (exact, slower)' },
+    nu: { help: "weight of the suspects' term; 0 leaves them out" },
+    margin: { help: "suspects are pushed until their given label's log-odds are below minus this" },
+  },
+};
+
+/** The settings of the whole defence that have no stage. */
+export type DefenseSettings = Omit<PadFtSettings, 'preset' | 'purify' | 'clip' | 'tune' | 'seed'>;
+
+export const DEFENSE_GROUP: SettingGroup<DefenseSettings> = {
+  prefix: null,
+  heading: 'Defence:',
+  fields: {
+    holdout: { help: 'held-out rows the stages are compared on; 0 returns the last stage in any case' },
+    maxAccDrop: { help: 'most accuracy a stage may lose on them, as a fraction' },
+    always: { help: 'repair even when no label is called attacked' },
+  },
+};
+
+/** Of training; its precision and seed are flags of every command that computes. */
+export type TrainFlags = Omit<TrainSettings, 'precision' | 'seed'>;
+
+export const TRAIN_GROUP: SettingGroup<TrainFlags> = {
+  prefix: null,
+  heading: 'Training:',
+  fields: {
+    model: { help: 'architecture', words: ['preact-resnet18'] },
+    width: { help: 'channels of the first stage: 64 is the published network, 16 suits a processor' },
+    epochs: { help: 'passes over the training set' },
+    batchSize: { help: 'rows a step' },
+    learningRate: { help: 'peak of the schedule' },
+    schedule: { help: 'how the learning rate moves over the epochs', words: SCHEDULES },
+    momentum: { help: 'of SGD' },
+    weightDecay: { help: 'of SGD' },
+    cropPadding: { help: 'zero padding of the random crop, in pixels; 0 crops nothing' },
+    flip: { help: 'flip images horizontally at random' },
+    dropLast: { help: 'leave out the last, smaller batch of each epoch' },
+  },
+};
+
+/** Of poisoning; the attack and its own options are listed by their tables. */
+export type PoisonFlags = Omit<PoisonSettings, 'attack' | 'attackOptions' | 'seed'>;
+
+export const POISON_GROUP: SettingGroup<PoisonFlags> = {
+  prefix: null,
+  heading: 'Poisoning:',
+  fields: {
+    rate: { help: 'poison rate: share of all training rows, in [0, 1]' },
+    policy: { help: 'what a triggered image is to be called', words: LABEL_POLICIES },
+    target: { help: 'target class, all-to-one only' },
+    draw: {
+      help: "how rows are drawn; backdoorbench gives BackdoorBench's rows at the same seed",
+      words: POISON_DRAWS,
+    },
+  },
+};

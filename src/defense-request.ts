@@ -1,0 +1,42 @@
+import type { Control } from './control.js';
+import { type PadFtOptions, type PadFtSettings, padFtSettings } from './defenses/pad-ft/index.js';
+import { invalidOption } from './errors.js';
+
+/** A defence to run. `name` names its row and its files. */
+export interface DefenseRequest {
+  /** Letters, digits, `_` and `-`, unlike every other name of the run. */
+  readonly name: string;
+  readonly options: PadFtOptions;
+  /** Draws D_c instead of purifying, for comparison: `oracle` from rows that are not poisoned, `random` from correctly classified ones. */
+  readonly control?: Control | undefined;
+}
+
+/** What is run when no defences are named. */
+export const DEFAULT_DEFENSES: readonly DefenseRequest[] = [
+  { name: 'default', options: { preset: 'default' } },
+  { name: 'paper', options: { preset: 'paper' } },
+];
+
+/** A defence with every setting filled in. */
+export interface PlannedDefense {
+  readonly name: string;
+  readonly control: Control | null;
+  readonly settings: PadFtSettings;
+}
+
+/**
+ * The defences of a run, checked: whatever is wrong with one is found before an hour of training, not after it.
+ * `seed` feeds those without a seed of their own.
+ *
+ * @throws PadFtError ERR_OPTION
+ */
+export function planDefenses(requests: readonly DefenseRequest[], seed: number): readonly PlannedDefense[] {
+  const names = new Set<string>();
+  return requests.map(({ name, options, control = null }) => {
+    if (!/^[\w-]{1,64}$/.test(name))
+      throw invalidOption('defenses.name', 'letters, digits, _ and - (64 at most)', name);
+    if (names.has(name)) throw invalidOption('defenses.name', 'a name of its own for each defence', name);
+    names.add(name);
+    return { name, control, settings: padFtSettings({ seed, ...options }) };
+  });
+}

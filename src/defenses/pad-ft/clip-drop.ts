@@ -1,0 +1,45 @@
+import { clip } from './clip.js';
+import type { ClipSettings } from './options.js';
+import { correctRows, dropScore, type PurifyInput, type RowScores, scoreBySce, selectRows } from './purify.js';
+
+/** The first round's bounds may cost this much accuracy: a looser floor separates better. Later rounds are strict. */
+const FIRST_FLOOR = 0.1;
+const LATER_FLOOR = 0.02;
+
+/**
+ * Re-scoring under clipping: purify by SCE, fit bounds on what that keeps, score every row by the log-odds it loses
+ * under them, purify by that, and again. Poisoned rows lose most even when the first set was contaminated. For triggers
+ * present in every label, where no label can serve as another's reference.
+ */
+export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
+  const { victim: model, data, settings, seed, evaluation } = input;
+  const labels = data.labels();
+  const { onProgress: _, ...quiet } = evaluation;
+  const first = await scoreBySce(input);
+  let scores: RowScores = { ...first, eligible: correctRows(first.victim, labels) };
+  using bounded = await model.clone();
+  const bounds: ClipSettings = { ...input.clip, controller: 'settle', kinds: 'max', granularity: 'per-channel' };
+  for (let round = 0; round < settings.rounds; round++) {
+    const rows = selectRows({ ...scores, judges: false }, labels, data.classes, settings).purified;
+    using purified = await data.subset(rows, quiet);
+    await clip({
+      model: bounded,
+      purified,
+      suspects: null,
+      heldOut: null,
+      settings: bounds,
+      maxAccDrop: round === 0 ? FIRST_FLOOR : LATER_FLOOR,
+      seed: seed + round,
+      evaluation: quiet,
+    });
+    const limited = await bounded.score(data, { ...quiet, alpha: settings.alpha });
+    scores = {
+      ...scores,
+      score: dropScore(first.victim.logOdds, limited.logOdds),
+      alternative: limited.alternative,
+      judges: true,
+    };
+    evaluation.onProgress?.(round + 1, settings.rounds);
+  }
+  return scores;
+}

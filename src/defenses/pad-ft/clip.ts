@@ -1,0 +1,181 @@
+import type { Dataset } from '../../dataset.js';
+import { resolvePrecision } from '../../device.js';
+import { accuracy } from '../../metrics.js';
+import { type EvaluationOptions, type Model, NO_BOUNDS } from '../../model.js';
+import type { BoundsFitterOptions, FitStepsResult, NativeBounds, NativeBoundsFitter } from '../../native/contract.js';
+import { callNative, runJob } from '../../native/job.js';
+import { loadAddon } from '../../native/load.js';
+import { streamSeed } from '../../random.js';
+import type { ClipSettings } from './options.js';
+
+/** What stage 2 works on. `model` is bounded in place: hand it a clone of the victim. */
+export interface ClipInput {
+  readonly model: Model;
+  /** D_c. */
+  readonly purified: Dataset;
+  readonly suspects: Dataset | null;
+  /** Held-out purified rows the accuracy floor is measured on; null measures it on D_c. */
+  readonly heldOut: Dataset | null;
+  readonly settings: ClipSettings;
+  /** Most accuracy the bounds may cost on the held-out rows, as a fraction. */
+  readonly maxAccDrop: number;
+  readonly seed: number;
+  readonly evaluation: EvaluationOptions;
+}
+
+/** One look at the bounds while they are fitted. Fractions in [0, 1]. */
+export interface ClipLook {
+  readonly step: number;
+  readonly lambda: number;
+  readonly mu: number;
+  readonly loss: number;
+  readonly mse: number;
+  /** Accuracy under these bounds on the rows the floor is measured on. */
+  readonly accuracy: number;
+  /** Share of the suspects that still take their given label; null without suspects. */
+  readonly suspectsKept: number | null;
+}
+
+export interface ClipResult {
+  readonly looks: readonly ClipLook[];
+  /** The step whose bounds were taken. */
+  readonly step: number;
+  /** The floor under the accuracy, for controllers that hold one. */
+  readonly floor: number | null;
+}
+
+/** MM-BM looks at the accuracy after 40, 60 and 80 % of its steps (epochs 20, 30, 40 of 50), and moves λ by 1.2. */
+const MM_BM_LOOKS = [0.4, 0.6, 0.8, 1];
+const MM_BM_FACTOR = 1.2;
+const MM_BM_ACCURACY = 0.95;
+
+/** settle: steps between looks, and how the evidence's weight grows from one look to the next. */
+const SETTLE_INTERVAL = 10;
+const SETTLE_GROWTH = 1.4;
+/** settle: the pressure on the bounds when there are no suspects to weigh. */
+const SETTLE_LAMBDA = 0.02;
+/**
+ * settle: once no more than this share of the suspects keep their label the evidence is spent: some suspects are clean
+ * rows, and a net that denies them their label too has forgotten the class. Of such looks the most accurate is taken.
+ */
+export const SUSPECTS_SPENT = 0.02;
+/** settle: looks without progress before it stops. */
+const SETTLE_PATIENCE = 3;
+/** Suspects looked at while settling: enough for a share to within a percent. */
+const SUSPECTS_SHOWN = 1000;
+
+/** Activation clipping (paper section III-B, eq. 2): fits the bounds and leaves them on `input.model`. */
+export async function clip(input: ClipInput): Promise<ClipResult> {
+  const fitter = await makeFitter(input);
+  try {
+    return input.settings.controller === 'mm-bm' ? await mmBm(input, fitter) : await settle(input, fitter);
+  } finally {
+    callNative(() => fitter.dispose());
+  }
+}
+
+async function makeFitter(input: ClipInput): Promise<NativeBoundsFitter> {
+  const { model, purified, suspects, settings, evaluation } = input;
+  model.bounds = NO_BOUNDS;
+  const largest = async (statistic: 'max' | 'mean') => {
+    if (settings.controller === 'mm-bm' && settings.start === '8') return new Float32Array(model.siteChannels).fill(8);
+    return model.activationRanges(purified, { ...evaluation, statistic, quantile: 1, leaveOneLabelOut: false });
+  };
+  const options: BoundsFitterOptions & { readonly seed: number } = {
+    parameters: settings.controller === 'mm-bm' ? 'absolute' : 'fraction',
+    scale: settings.controller === 'mm-bm' ? 'plain' : 'variance',
+    granularity: settings.granularity,
+    max: settings.kinds === 'mean' ? null : await largest('max'),
+    mean: settings.kinds === 'max' ? null : await largest('mean'),
+    margin: settings.margin,
+    precision: resolvePrecision(evaluation.precision ?? 'auto', model.device, 'evaluation'),
+    seed: streamSeed(input.seed, 'clip'),
+  };
+  return callNative(() => loadAddon().createBoundsFitter(model.native, purified.native, suspects?.native ?? null, options));
+}
+
+function fit(input: ClipInput, fitter: NativeBoundsFitter, steps: number, lambda: number, mu: number, done: number): Promise<FitStepsResult> {
+  const { learningRate, batchSize, suspectBatchSize, steps: total } = input.settings;
+  const { signal, onProgress } = input.evaluation;
+  return runJob(signal, () =>
+    fitter.steps({ steps, learningRate, lambda, mu, batchSize, suspectBatchSize }, (at) => onProgress?.(done + at, total)),
+  );
+}
+
+/** MM-BM's published controller (Wang et al., S&P 2024): the last bounds are taken, whatever they cost. */
+async function mmBm(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipResult> {
+  const looks: ClipLook[] = [];
+  let lambda = input.settings.lambda;
+  let step = 0;
+  for (const share of MM_BM_LOOKS) {
+    const steps = Math.max(1, Math.round(share * input.settings.steps) - step);
+    const { loss, mse } = await fit(input, fitter, steps, lambda, 0, step);
+    step += steps;
+    input.model.bounds = callNative(() => fitter.bounds());
+    const kept = await accuracyOn(input, input.purified);
+    looks.push({ step, lambda, mu: 0, loss, mse, accuracy: kept, suspectsKept: null });
+    lambda = kept >= MM_BM_ACCURACY ? lambda * MM_BM_FACTOR : lambda / MM_BM_FACTOR;
+  }
+  return { looks, step, floor: null };
+}
+
+/**
+ * Settles at the accuracy floor: the weight of the evidence (the suspects, or the pressure on the bounds when there are
+ * none) grows from look to look, so the bounds tighten along a path from "nothing clipped"; the walk ends when the
+ * floor is crossed or the evidence is spent. Of the looks at or above the floor, the one under which the fewest
+ * suspects keep their label.
+ */
+async function settle(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipResult> {
+  const { model, suspects, settings } = input;
+  const judged = input.heldOut ?? input.purified;
+  const shown = suspects === null ? null : await firstRows(suspects, SUSPECTS_SHOWN, input.evaluation);
+  try {
+    const before = await accuracyOn(input, judged);
+    const floor = before - input.maxAccDrop;
+    const looks: ClipLook[] = [];
+    let best: { look: ClipLook; bounds: NativeBounds } | undefined;
+    let idle = 0;
+    let growth = 1;
+    for (let step = 0; step < settings.steps && idle < SETTLE_PATIENCE; ) {
+      const steps = Math.min(SETTLE_INTERVAL, settings.steps - step);
+      const lambda = suspects === null ? (settings.lambda || SETTLE_LAMBDA) * growth : settings.lambda;
+      const mu = suspects === null ? 0 : settings.mu * growth;
+      const { loss, mse } = await fit(input, fitter, steps, lambda, mu, step);
+      step += steps;
+      growth *= SETTLE_GROWTH;
+      const bounds = callNative(() => fitter.bounds());
+      model.bounds = bounds;
+      const now = await accuracyOn(input, judged);
+      const suspectsKept = shown === null ? null : await accuracyOn(input, shown);
+      const look: ClipLook = { step, lambda, mu, loss, mse, accuracy: now, suspectsKept };
+      looks.push(look);
+      if (now >= floor && (best === undefined || improves(look, best.look))) {
+        idle = 0;
+        best = { look, bounds };
+      } else {
+        idle++;
+      }
+    }
+    model.bounds = best?.bounds ?? NO_BOUNDS;
+    return { looks, step: best?.look.step ?? 0, floor };
+  } finally {
+    shown?.dispose();
+  }
+}
+
+// Without suspects the tighter bounds are the better ones as long as the floor holds.
+function improves(look: ClipLook, best: ClipLook): boolean {
+  if (look.suspectsKept === null || best.suspectsKept === null) return true;
+  const kept = Math.max(look.suspectsKept, SUSPECTS_SPENT);
+  const keptByBest = Math.max(best.suspectsKept, SUSPECTS_SPENT);
+  return kept < keptByBest || (kept === keptByBest && look.accuracy > best.accuracy);
+}
+
+async function accuracyOn(input: ClipInput, data: Dataset): Promise<number> {
+  const { onProgress: _, ...evaluation } = input.evaluation;
+  return accuracy(await input.model.predict(data, evaluation), data.labels());
+}
+
+function firstRows(data: Dataset, count: number, evaluation: EvaluationOptions): Promise<Dataset> {
+  return data.subset(Uint32Array.from({ length: Math.min(count, data.count) }, (_, row) => row), evaluation);
+}

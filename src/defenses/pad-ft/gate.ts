@@ -1,0 +1,77 @@
+import type { Dataset } from '../../dataset.js';
+import { accuracy } from '../../metrics.js';
+import type { EvaluationOptions, Model } from '../../model.js';
+import { SUSPECTS_SPENT } from './clip.js';
+
+/** The model after each stage: the victim, with bounds (PAD), with bounds and a tuned classifier (PAD-FT). */
+export const STAGES = ['victim', 'pad', 'pad-ft'] as const;
+export type Stage = (typeof STAGES)[number];
+
+/** A stage seen with the defender's eyes. Fractions in [0, 1]. */
+export interface StageView {
+  readonly stage: Stage;
+  /** Accuracy for the given labels on the held-out purified rows; null without held-out rows. */
+  readonly heldOutAccuracy: number | null;
+  /** Share of the suspects that keep their given label; null without suspects. */
+  readonly suspectsKept: number | null;
+}
+
+export interface GateDecision {
+  readonly stage: Stage;
+  readonly reason: string;
+  readonly views: readonly StageView[];
+}
+
+export async function viewStage(
+  stage: Stage,
+  model: Model,
+  heldOut: Dataset | null,
+  suspects: Dataset | null,
+  evaluation: EvaluationOptions,
+): Promise<StageView> {
+  const { onProgress: _, ...quiet } = evaluation;
+  const share = async (data: Dataset | null) =>
+    data === null ? null : accuracy(await model.predict(data, quiet), data.labels());
+  return { stage, heldOutAccuracy: await share(heldOut), suspectsKept: await share(suspects) };
+}
+
+/**
+ * Chooses the stage to return, on held-out purified rows and suspects alone: of the stages that lose at most
+ * `maxAccDrop` against the victim, the one under which the fewest suspects keep their label. Without held-out rows the
+ * gate is off and the last stage is returned.
+ */
+export function chooseStage(views: readonly StageView[], maxAccDrop: number): GateDecision {
+  const last = views[views.length - 1] as StageView;
+  const victim = views[0] as StageView;
+  const before = victim.heldOutAccuracy;
+  if (before === null) return { stage: last.stage, reason: 'the gate is off: the last stage is returned', views };
+  const loss = (view: StageView) => before - (view.heldOutAccuracy ?? 0);
+  const affordable = views.filter((view) => view.stage === 'victim' || loss(view) <= maxAccDrop);
+  let best = affordable[0] as StageView;
+  for (const view of affordable.slice(1)) if (better(view, best)) best = view;
+  return { stage: best.stage, reason: explain(best, views, loss, maxAccDrop), views };
+}
+
+function better(view: StageView, best: StageView): boolean {
+  // Without suspects only accuracy can be compared, and a repair that was asked for beats none.
+  if (view.suspectsKept === null || best.suspectsKept === null) {
+    return best.stage === 'victim' || (view.heldOutAccuracy ?? 0) >= (best.heldOutAccuracy ?? 0);
+  }
+  const kept = Math.max(view.suspectsKept, SUSPECTS_SPENT);
+  const keptByBest = Math.max(best.suspectsKept, SUSPECTS_SPENT);
+  return kept < keptByBest || (kept === keptByBest && (view.heldOutAccuracy ?? 0) >= (best.heldOutAccuracy ?? 0));
+}
+
+function explain(
+  best: StageView,
+  views: readonly StageView[],
+  loss: (view: StageView) => number,
+  maxAccDrop: number,
+): string {
+  const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
+  const tooDear = views.filter((view) => view.stage !== 'victim' && loss(view) > maxAccDrop);
+  const refused = tooDear.map((view) => `${view.stage} would lose ${percent(loss(view))}`).join(', ');
+  const kept = best.suspectsKept === null ? '' : `, ${percent(best.suspectsKept)} of the suspects keep their label`;
+  const head = `${best.stage}: ${percent(loss(best))} of accuracy lost on held-out purified rows${kept}`;
+  return refused === '' ? head : `${head}; ${refused}, more than the ${percent(maxAccDrop)} allowed`;
+}

@@ -1,0 +1,228 @@
+import type { Dataset } from '../../dataset.js';
+import type { Precision } from '../../device.js';
+import { PadFtError } from '../../errors.js';
+import { MemoryWatch, type StageCost } from '../../memory.js';
+import type { EvaluationOptions, Model } from '../../model.js';
+import { throwIfAborted } from '../../native/job.js';
+import { Random, streamSeed } from '../../random.js';
+import { type ClipResult, clip } from './clip.js';
+import { scoreByClipDrop } from './clip-drop.js';
+import { fineTune, type TuneResult } from './fine-tune.js';
+import { chooseStage, type GateDecision, type Stage, type StageView, viewStage } from './gate.js';
+import { type PadFtOptions, type PadFtSettings, padFtSettings, type PurifierName } from './options.js';
+import { type Purification, type PurifyInput, type RowScores, scoreBySce, scoreCrossLabel, selectRows } from './purify.js';
+
+/** The purifiers by name: each gives every row one score. */
+export const PURIFIER_TABLE: Readonly<Record<PurifierName, (input: PurifyInput) => Promise<RowScores>>> = {
+  'cross-label': scoreCrossLabel,
+  'clip-drop': scoreByClipDrop,
+  sce: scoreBySce,
+};
+
+/** What a defence reports while it works. */
+export interface DefenseProgress {
+  readonly stage: 'purify' | 'clip' | 'fine-tune' | 'gate';
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface DefenseContext {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: DefenseProgress) => void) | undefined;
+  readonly precision?: Precision | undefined;
+  /** Rows a batch in evaluation. */
+  readonly batchSize?: number | undefined;
+  /** D_c from elsewhere, for the oracle and the random rows of a table: replaces the purifier's choice. */
+  readonly purified?: Uint32Array | undefined;
+}
+
+/** Models after each stage and everything that was found. Dispose of it, or keep `model` and dispose of the others. */
+export interface PadFtResult extends Disposable {
+  readonly settings: PadFtSettings;
+  readonly purification: Purification;
+  /** Bounded, classifier untouched; null when nothing was repaired. */
+  readonly pad: Model | null;
+  /** Bounded, classifier tuned; null when nothing was repaired. */
+  readonly padFt: Model | null;
+  /** The model to use: the victim itself, `pad` or `padFt`, as the gate chose. Not a copy. */
+  readonly model: Model;
+  readonly stage: Stage;
+  readonly gate: GateDecision;
+  readonly clipping: ClipResult | null;
+  readonly tuning: TuneResult | null;
+  /** Seconds and peak memory of each stage. */
+  readonly costs: readonly StageCost[];
+}
+
+/**
+ * PAD-FT on a victim and the training set it came from: purify, clip, fine-tune, and a gate that returns the best
+ * stage. Reads images, given labels and the victim; nothing else.
+ *
+ * @throws PadFtError ERR_OPTION, ERR_MODEL when data and victim do not fit, ERR_DATA when a label has no row to keep,
+ * ERR_NUMERIC, ERR_OOM, ERR_ABORTED
+ */
+export async function padFt(
+  victim: Model,
+  data: Dataset,
+  options: PadFtOptions = {},
+  context: DefenseContext = {},
+): Promise<PadFtResult> {
+  const settings = padFtSettings(options);
+  throwIfAborted(context.signal);
+  const watch = new MemoryWatch(victim.device);
+  const made: Disposable[] = [];
+  try {
+    // Stage 1: which rows are clean, which look planted.
+    const purification = await watch.measure('purify', () => purify(victim, data, settings, context));
+    requireEveryLabel(purification.purified, data);
+    const evaluation = stageEvaluation(context, 'clip');
+    const rows = await pickRows(data, purification, settings, evaluation);
+    made.push(...rows.all);
+    const repairs = settings.always || purification.verdict.attacked.length > 0;
+    const views: StageView[] = [await viewStage('victim', victim, rows.heldOut, rows.suspects, evaluation)];
+    if (!repairs) {
+      const gate = { stage: 'victim' as const, reason: 'no evidence of a backdoor: the model is returned as it is', views };
+      return result({ settings, purification, pad: null, padFt: null, victim, gate, clipping: null, tuning: null, watch });
+    }
+
+    // Stage 2: bounds on what clean images need.
+    const pad = await victim.clone();
+    made.push(pad);
+    const { heldOut, suspects, purified } = rows;
+    const { maxAccDrop, seed } = settings;
+    const clipping = await watch.measure('clip', () =>
+      clip({ model: pad, purified, suspects, heldOut, settings: settings.clip, maxAccDrop, seed, evaluation }),
+    );
+    views.push(await viewStage('pad', pad, heldOut, suspects, evaluation));
+
+    // Stage 3: the classifier alone, on constant features.
+    const padFtModel = await pad.clone();
+    made.push(padFtModel);
+    const tuning = await watch.measure('fine-tune', () =>
+      fineTune({
+        model: padFtModel,
+        purified,
+        suspects,
+        settings: settings.tune,
+        seed,
+        evaluation: stageEvaluation(context, 'fine-tune'),
+      }),
+    );
+    views.push(await viewStage('pad-ft', padFtModel, heldOut, suspects, evaluation));
+
+    const gate = chooseStage(views, maxAccDrop);
+    made.splice(made.indexOf(pad), 1);
+    made.splice(made.indexOf(padFtModel), 1);
+    return result({ settings, purification, pad, padFt: padFtModel, victim, gate, clipping, tuning, watch });
+  } finally {
+    for (const handle of made) handle[Symbol.dispose]();
+  }
+}
+
+/** Stage 1 alone: scores, order, purified set, suspects, verdicts. */
+export async function purify(
+  victim: Model,
+  data: Dataset,
+  settings: PadFtSettings,
+  context: DefenseContext = {},
+): Promise<Purification> {
+  const input: PurifyInput = {
+    victim,
+    data,
+    settings: settings.purify,
+    clip: settings.clip,
+    seed: settings.seed,
+    evaluation: stageEvaluation(context, 'purify'),
+  };
+  const scores = await PURIFIER_TABLE[settings.purify.purifier](input);
+  const purification = selectRows(scores, data.labels(), data.classes, settings.purify);
+  return context.purified === undefined ? purification : { ...purification, purified: context.purified };
+}
+
+function stageEvaluation(context: DefenseContext, stage: DefenseProgress['stage']): EvaluationOptions {
+  const { signal, precision, batchSize, onProgress } = context;
+  return {
+    signal,
+    ...(precision === undefined ? {} : { precision }),
+    ...(batchSize === undefined ? {} : { batchSize }),
+    onProgress: onProgress && ((done, total) => onProgress({ stage, done, total })),
+  };
+}
+
+function requireEveryLabel(purified: Uint32Array, data: Dataset): void {
+  const labels = data.labels();
+  const seen = new Set(Array.from(purified, (row) => labels[row]));
+  for (let label = 0; label < data.classes; label++) {
+    if (seen.has(label)) continue;
+    throw new PadFtError(
+      'ERR_DATA',
+      `purification kept no row of label ${label}: the victim classifies none of its rows as labelled, or the data set has none; check that victim and training set belong together`,
+      { details: { label } },
+    );
+  }
+}
+
+interface StageRows {
+  readonly purified: Dataset;
+  readonly suspects: Dataset | null;
+  readonly heldOut: Dataset | null;
+  readonly all: readonly Dataset[];
+}
+
+// Held-out rows are drawn at random from what is left when the purified set and everything that may be planted are
+// taken away: the easiest rows alone would flatter every stage.
+async function pickRows(
+  data: Dataset,
+  purification: Purification,
+  settings: PadFtSettings,
+  evaluation: EvaluationOptions,
+): Promise<StageRows> {
+  const { onProgress: _, ...quiet } = evaluation;
+  const purified = await data.subset(purification.purified, quiet);
+  const suspectRows = Uint32Array.from(purification.suspects, (suspect) => suspect.row);
+  const suspects = suspectRows.length === 0 ? null : await data.subset(suspectRows, quiet);
+  const held = settings.holdout === 0 ? new Uint32Array(0) : holdOut(data, purification, settings);
+  const heldOut = held.length === 0 ? null : await data.subset(held, quiet);
+  return { purified, suspects, heldOut, all: [purified, suspects, heldOut].filter((set) => set !== null) };
+}
+
+function holdOut(data: Dataset, purification: Purification, settings: PadFtSettings): Uint32Array {
+  const labels = data.labels();
+  const taken = new Uint8Array(data.count);
+  for (const row of purification.purified) taken[row] = 1;
+  const order = new Random(streamSeed(settings.seed, 'holdout')).permutation(data.count);
+  const attacked = new Set(purification.verdict.attacked);
+  const rows: number[] = [];
+  for (const row of order) {
+    // Inside an attacked label a row that is no suspect may still be planted: only the surely clean ones stand for it.
+    // It must be there: bounds that deny the target label altogether would otherwise cost nothing.
+    if (taken[row] === 1 || (attacked.has(labels[row] as number) && purification.clear[row] === 0)) continue;
+    rows.push(row);
+    if (rows.length === settings.holdout) break;
+  }
+  return Uint32Array.from(rows);
+}
+
+interface ResultParts extends Omit<PadFtResult, 'model' | 'stage' | 'costs' | typeof Symbol.dispose> {
+  readonly victim: Model;
+  readonly watch: MemoryWatch;
+}
+
+function result(parts: ResultParts): PadFtResult {
+  const { victim, watch, ...rest } = parts;
+  const { stage } = rest.gate;
+  const model = (stage === 'pad' ? rest.pad : stage === 'pad-ft' ? rest.padFt : victim) ?? victim;
+  return {
+    ...rest,
+    model,
+    stage,
+    costs: watch.costs,
+    [Symbol.dispose]() {
+      rest.pad?.dispose();
+      rest.padFt?.dispose();
+    },
+  };
+}
+
+export type { ClipResult, GateDecision, PadFtOptions, PadFtSettings, Purification, Stage, StageView, TuneResult };
+export { padFtSettings };

@@ -1,0 +1,127 @@
+import type { Dataset } from '../../dataset.js';
+import type { EvaluationOptions, Model } from '../../model.js';
+import type { Scores } from '../../native/contract.js';
+import { Random, streamSeed } from '../../random.js';
+import { rankAscending, smallestPerLabel } from '../../statistics.js';
+import type { ClipSettings, PurifySettings } from './options.js';
+import { judge, type LabelVerdict, type Suspect, type Verdict } from './verdict.js';
+
+/** What stage 1 hands on: the purified set, the suspects, and what it says about the training set. */
+export interface Purification {
+  /** One a row of the training set; smaller is cleaner. Means nothing where `eligible` is 0. */
+  readonly score: Float32Array;
+  /** Rows the victim classifies as labelled; only these are ordered. */
+  readonly eligible: Uint8Array;
+  /** Every eligible row, cleanest first. */
+  readonly order: Uint32Array;
+  /** SCE and log-odds of every row's given label under the victim. */
+  readonly sce: Float32Array;
+  readonly logOdds: Float32Array;
+  /** D_c: the purified set, at most n / C rows of each label. */
+  readonly purified: Uint32Array;
+  readonly suspects: readonly Suspect[];
+  /** 1 for rows of attacked labels that are surely not planted. */
+  readonly clear: Uint8Array;
+  readonly verdict: Verdict;
+  readonly labels: readonly LabelVerdict[];
+}
+
+/** Everything a purifier may look at. No ground truth, by construction. */
+export interface PurifyInput {
+  readonly victim: Model;
+  readonly data: Dataset;
+  readonly settings: PurifySettings;
+  /** How clip-drop fits the bounds it scores under. */
+  readonly clip: ClipSettings;
+  readonly seed: number;
+  readonly evaluation: EvaluationOptions;
+}
+
+/** A purifier's answer before anything is selected: one score a row. */
+export interface RowScores {
+  readonly score: Float32Array;
+  readonly eligible: Uint8Array;
+  readonly victim: Scores;
+  /** The best label once the given one is excluded, under the limits: the suspects' likely original label. */
+  readonly alternative: Int32Array;
+  /** False for scores that say nothing about planting (SCE): no verdict is drawn from them. */
+  readonly judges: boolean;
+}
+
+/** The rows the victim classifies as labelled. */
+export function correctRows(scores: Scores, labels: Int32Array): Uint8Array {
+  return Uint8Array.from(labels, (label, row) => (scores.predicted[row] === label ? 1 : 0));
+}
+
+/**
+ * The paper's purifier (section III-A): rows in order of their SCE. Ranked by the log-odds, which order the rows alike
+ * for hard labels and every alpha, and do not saturate at 0 in float32.
+ */
+export async function scoreBySce(input: PurifyInput): Promise<RowScores> {
+  const victim = await input.victim.score(input.data, { ...input.evaluation, alpha: input.settings.alpha });
+  const score = victim.logOdds.map((value) => -value);
+  return { score, eligible: new Uint8Array(input.data.count).fill(1), victim, alternative: victim.alternative, judges: false };
+}
+
+/**
+ * Cross-label purification. A trigger drives channels beyond what images of *other* labels drive them to. On the rows
+ * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show; the score
+ * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
+ * their margin. One pass for the ranges and two scoring passes; no gradient, no clean data, no guess of the target.
+ */
+export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
+  const { victim: model, data, settings, evaluation } = input;
+  const labels = data.labels();
+  const victim = await model.score(data, { ...evaluation, alpha: settings.alpha });
+  const eligible = correctRows(victim, labels);
+  const rows = drawPerLabel(labels, eligible, data.classes, settings.rowsPerLabel, input.seed);
+  using sample = await data.subset(rows, evaluation);
+  const values = await model.activationRanges(sample, {
+    ...evaluation,
+    statistic: settings.statistic,
+    quantile: settings.quantile,
+    leaveOneLabelOut: true,
+  });
+  const limited = await model.score(data, { ...evaluation, alpha: settings.alpha, limits: { statistic: settings.statistic, values } });
+  const score = dropScore(victim.logOdds, limited.logOdds);
+  return { score, eligible, victim, alternative: limited.alternative, judges: true };
+}
+
+/** drop / √(1 + |log-odds|), from the log-odds before and after limiting. */
+export function dropScore(before: Float32Array, after: Float32Array): Float32Array {
+  return before.map((value, row) => (value - (after[row] as number)) / Math.sqrt(1 + Math.abs(value)));
+}
+
+/** Up to `perLabel` eligible rows of each label, drawn at random, in ascending order. */
+export function drawPerLabel(labels: Int32Array, eligible: Uint8Array, classes: number, perLabel: number, seed: number): Uint32Array {
+  const order = new Random(streamSeed(seed, 'purify')).permutation(labels.length);
+  const taken = new Uint32Array(classes);
+  const rows: number[] = [];
+  for (const row of order) {
+    const label = labels[row] as number;
+    if (eligible[row] === 0 || (taken[label] as number) >= perLabel) continue;
+    taken[label] = (taken[label] as number) + 1;
+    rows.push(row);
+  }
+  return Uint32Array.from(rows).sort();
+}
+
+/** From one score a row to the purified set, the suspects and the verdicts. */
+export function selectRows(scores: RowScores, labels: Int32Array, classes: number, settings: PurifySettings): Purification {
+  const { clear, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
+  const candidates = Uint8Array.from(scores.eligible);
+  for (const suspect of suspects) candidates[suspect.row] = 0;
+  const perLabel = Math.max(1, Math.floor(settings.count / classes));
+  return {
+    score: scores.score,
+    eligible: scores.eligible,
+    order: rankAscending(scores.score).filter((row) => scores.eligible[row] === 1),
+    sce: scores.victim.sce,
+    logOdds: scores.victim.logOdds,
+    purified: smallestPerLabel(scores.score, labels, classes, perLabel, candidates),
+    suspects,
+    clear,
+    verdict,
+    labels: verdicts,
+  };
+}

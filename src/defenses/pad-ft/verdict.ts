@@ -1,0 +1,111 @@
+import { interquartileRange, robustZ, twoComponentMixture } from '../../statistics.js';
+import type { PurifySettings } from './options.js';
+import type { RowScores } from './purify.js';
+
+/** A row that looks planted. */
+export interface Suspect {
+  readonly row: number;
+  readonly givenLabel: number;
+  /** Probability, in [0, 1], that the row belongs to the planted part of its label. */
+  readonly posterior: number;
+  /** The best label once the given one is excluded: its likely original label under a dirty-label attack. */
+  readonly likelyLabel: number;
+}
+
+/** What stage 1 says about one label. */
+export interface LabelVerdict {
+  readonly label: number;
+  /** Rows with this label, and those the victim classifies so. */
+  readonly rows: number;
+  readonly eligible: number;
+  /** Interquartile range of the score, and its robust z among the labels. */
+  readonly spread: number;
+  readonly z: number;
+  /** Ashman's D between the two parts of the score; null when no mixture could be fitted. */
+  readonly separation: number | null;
+  /** How much better two parts explain the scores than one: gain in BIC a row; null as above. */
+  readonly gain: number | null;
+  readonly attacked: boolean;
+  /** Share of the label's rows that look planted; 0 for a label that is not attacked. */
+  readonly plantedShare: number;
+}
+
+/** What stage 1 says about the set. */
+export interface Verdict {
+  /** Labels called attacked; empty when there is no evidence. */
+  readonly attacked: readonly number[];
+  /** One sentence a label, or one that says there is no evidence. */
+  readonly text: string;
+}
+
+export interface Judgement {
+  /** Rows of attacked labels that are surely not planted: what may stand for the label in held-out rows. */
+  readonly clear: Uint8Array;
+  readonly labels: readonly LabelVerdict[];
+  readonly suspects: readonly Suspect[];
+  readonly verdict: Verdict;
+}
+
+/** Below this probability of being planted a row of an attacked label counts as surely clean. */
+const CLEAR_POSTERIOR = 0.05;
+
+/**
+ * A label is attacked when its scores fall into two groups: the parts of a mixture stand apart *and* two parts explain
+ * the scores clearly better than one. Either alone would accuse clean labels: a mixture splits any sample, sometimes far
+ * apart for a handful of rows (no gain), and a skewed sample gains from two overlapping parts (no separation). The upper
+ * part are the suspects. The spread's robust z among the labels is reported beside it: it sees a label from 25 % of
+ * planted rows on.
+ */
+export function judge(scores: RowScores, labels: Int32Array, classes: number, settings: PurifySettings): Judgement {
+  const groups: number[][] = Array.from({ length: classes }, () => []);
+  const counts = new Array<number>(classes).fill(0);
+  labels.forEach((label, row) => {
+    counts[label] = (counts[label] as number) + 1;
+    if (scores.eligible[row] === 1) groups[label]?.push(row);
+  });
+  const values = groups.map((rows) => rows.map((row) => scores.score[row] as number));
+  const spreads = values.map((group) => (group.length < 8 ? 0 : interquartileRange(group)));
+  const zs = robustZ(spreads);
+  const suspects: Suspect[] = [];
+  const clear = new Uint8Array(labels.length);
+  const verdicts = groups.map((rows, label): LabelVerdict => {
+    const mixture = scores.judges ? twoComponentMixture(values[label] as number[]) : null;
+    const separation = mixture?.ashmanD ?? null;
+    const z = zs[label] as number;
+    const gain = mixture === null ? null : mixture.bicGain / rows.length;
+    const attacked =
+      mixture !== null && mixture.ashmanD > settings.verdictSeparation && (gain ?? 0) > settings.verdictGain;
+    let planted = 0;
+    if (attacked) {
+      for (const row of rows) {
+        const posterior = mixture.posterior(scores.score[row] as number);
+        if (posterior < CLEAR_POSTERIOR) clear[row] = 1;
+        if (posterior < settings.suspectPosterior) continue;
+        planted++;
+        suspects.push({ row, givenLabel: label, posterior, likelyLabel: scores.alternative[row] as number });
+      }
+    }
+    const total = counts[label] as number;
+    return {
+      label,
+      rows: total,
+      eligible: rows.length,
+      spread: spreads[label] as number,
+      z,
+      separation,
+      gain,
+      attacked,
+      plantedShare: total === 0 ? 0 : planted / total,
+    };
+  });
+  suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
+  return { clear, labels: verdicts, suspects, verdict: summarise(verdicts, scores.judges) };
+}
+
+function summarise(labels: readonly LabelVerdict[], judges: boolean): Verdict {
+  const attacked = labels.filter((label) => label.attacked);
+  if (!judges) return { attacked: [], text: 'this purifier ranks rows and draws no verdict' };
+  if (attacked.length === 0) return { attacked: [], text: 'no evidence of a backdoor' };
+  const sentences = attacked.map((label) => `label ${label.label}: ${(100 * label.plantedShare).toFixed(0)} % of its rows look planted`);
+  return { attacked: attacked.map((label) => label.label), text: sentences.join('; ') };
+}

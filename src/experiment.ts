@@ -1,0 +1,202 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { drawControl } from './control.js';
+import { DATASETS, type DatasetName, type DatasetPair, type DatasetSource, isDatasetName } from './datasets/index.js';
+import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-request.js';
+import { type DefenseProgress, padFt } from './defenses/pad-ft/index.js';
+import { type Device, type Precision, resolveDevice } from './device.js';
+import { invalidOption } from './errors.js';
+import { MemoryWatch } from './memory.js';
+import type { Model } from './model.js';
+import { loadModel } from './model-file.js';
+import { integer } from './options.js';
+import { type PoisonedSet, type PoisonSettings, poison } from './poisoned-set.js';
+import {
+  type CardFile,
+  type CardRow,
+  describeDataset,
+  makeCard,
+  makeRow,
+  type RunCard,
+  removeCard,
+  writeCard,
+} from './report/card.js';
+import { saveDefense, saveModelFile } from './report/defense-files.js';
+import { describeEnvironment } from './report/environment.js';
+import { judgeDefense, judgeVictim, type VictimFigures } from './report/judge.js';
+import { type EpochReport, type Training, type TrainSettings, train } from './train.js';
+import { TRUTH_FILE, writeTruth } from './truth-file.js';
+
+export interface ExperimentOptions {
+  readonly dataset: DatasetName;
+  /** The data set's own options (`path`, `train`, …); the source checks them. */
+  readonly datasetOptions?: Readonly<Record<string, unknown>> | undefined;
+  readonly poison?: Partial<PoisonSettings> | undefined;
+  readonly train?: Partial<TrainSettings> | undefined;
+  /** A trained victim's file, instead of training one. */
+  readonly victim?: string | undefined;
+  /** Defaults to both presets. */
+  readonly defenses?: readonly DefenseRequest[] | undefined;
+  /** Where everything is written; made when it is not there. */
+  readonly folder: string;
+  readonly device?: Device | undefined;
+  /** Of evaluation and defence; training has its own in `train`. */
+  readonly precision?: Precision | undefined;
+  /** Feeds the seeds of poisoning, training and defence that are not given themselves. Defaults to 0. */
+  readonly seed?: number | undefined;
+  /** Continues training from the folder's checkpoint when there is one. */
+  readonly resume?: boolean | undefined;
+  /** The command line, for the card. */
+  readonly command?: readonly string[] | undefined;
+}
+
+export type ExperimentStage = 'load' | 'poison' | 'train' | 'judge' | 'defend';
+
+/** What a run reports while it works; `text` is for people. */
+export type ExperimentEvent =
+  | { readonly type: 'stage'; readonly stage: ExperimentStage; readonly text: string }
+  | { readonly type: 'progress'; readonly stage: ExperimentStage; readonly done: number; readonly total: number }
+  | { readonly type: 'epoch'; readonly report: EpochReport }
+  | ({ readonly type: 'defense'; readonly name: string } & DefenseProgress)
+  | { readonly type: 'row'; readonly row: CardRow }
+  | { readonly type: 'warning'; readonly message: string };
+
+export interface ExperimentContext {
+  readonly signal?: AbortSignal | undefined;
+  readonly onEvent?: ((event: ExperimentEvent) => void) | undefined;
+}
+
+export interface ExperimentResult {
+  readonly card: RunCard;
+  readonly folder: string;
+}
+
+/** The files of a run beside those of its defences. */
+export const RUN_FILES = {
+  victim: 'victim.safetensors',
+  checkpoint: 'checkpoint.safetensors',
+  truth: TRUTH_FILE,
+} as const;
+
+/**
+ * The whole method, from a clean data set to a run card: poison it, train a victim, defend that, and only then look at
+ * the ground truth. The card is written last; a run that fails or is stopped leaves none, and `resume` continues from
+ * the last whole epoch of training.
+ *
+ * @throws PadFtError whatever its steps throw; ERR_ABORTED when the signal was raised
+ */
+export async function runExperiment(
+  options: ExperimentOptions,
+  context: ExperimentContext = {},
+): Promise<ExperimentResult> {
+  const { folder, seed = 0 } = options;
+  const defenses = planDefenses(options.defenses ?? DEFAULT_DEFENSES, integer('seed', seed, 0));
+  const device = resolveDevice(options.device);
+  const watch = new MemoryWatch(device);
+  const say = context.onEvent ?? (() => {});
+  const { signal } = context;
+  const evaluation = { signal, ...(options.precision === undefined ? {} : { precision: options.precision }) };
+  await mkdir(folder, { recursive: true });
+  await removeCard(folder);
+
+  say({ type: 'stage', stage: 'load', text: `loading ${options.dataset}` });
+  const pair = await watch.measure('load', () => loadPair(options, context));
+
+  say({ type: 'stage', stage: 'poison', text: 'poisoning the training set' });
+  using set = await watch.measure('poison', () => poison(pair, { seed, ...options.poison }, { device, signal }));
+  const files: CardFile[] = [];
+  const truth = await writeTruth(join(folder, RUN_FILES.truth), set.truth, set.manifest);
+  files.push({ path: RUN_FILES.truth, ...truth });
+
+  say({ type: 'stage', stage: 'train', text: `${options.victim === undefined ? 'training' : 'loading'} the victim` });
+  const { training, model } = await watch.measure('train', () => obtainVictim(options, set, context));
+  using victim = model;
+  files.push(await saveModelFile(folder, RUN_FILES.victim, victim));
+  const before = await watch.measure('judge', () => judgeVictim(victim, set, evaluation));
+  warnOfWeakVictim(before, say);
+
+  const rows: CardRow[] = [];
+  for (const { name, control, settings } of defenses) {
+    say({ type: 'stage', stage: 'defend', text: `defending: ${name}` });
+    const purified = control === null ? undefined : drawControl(control, set, before.predicted, settings);
+    using result = await padFt(victim, set.train, settings, {
+      ...evaluation,
+      purified,
+      onProgress: (progress) => say({ type: 'defense', name, ...progress }),
+    });
+    files.push(...(await saveDefense(folder, name, result)));
+    say({ type: 'stage', stage: 'judge', text: `judging: ${name}` });
+    const figures = await watch.measure('judge', () => judgeDefense(result, set, before, evaluation));
+    const row = makeRow(name, result, figures, control);
+    rows.push(row);
+    say({ type: 'row', row });
+  }
+
+  const card = makeCard({
+    command: options.command,
+    config: {
+      dataset: describeDataset(pair, options.datasetOptions ?? {}),
+      poison: set.manifest,
+      train: training?.settings ?? null,
+      victim: options.victim ?? null,
+      defenses,
+    },
+    seeds: {
+      root: seed,
+      poison: set.manifest.seed,
+      train: training?.settings.seed ?? null,
+      defenses: defenses.map(({ settings }) => settings.seed),
+    },
+    environment: describeEnvironment(device),
+    files,
+    victim: { history: training?.history ?? [], evaluation: before.evaluation },
+    rows,
+    costs: watch.costs,
+  });
+  await rm(join(folder, RUN_FILES.checkpoint), { force: true });
+  await writeCard(folder, card);
+  return { card, folder };
+}
+
+/** @internal Shared with `reevaluate`. */
+export async function loadPair(
+  { dataset, datasetOptions = {} }: Pick<ExperimentOptions, 'dataset' | 'datasetOptions'>,
+  { signal, onEvent }: ExperimentContext,
+): Promise<DatasetPair> {
+  if (!isDatasetName(dataset)) throw invalidOption('dataset', `one of ${Object.keys(DATASETS).join(', ')}`, dataset);
+  const source: DatasetSource<object> = DATASETS[dataset];
+  return source.load(datasetOptions, {
+    ...(signal && { signal }),
+    onProgress: ({ done, total }) => onEvent?.({ type: 'progress', stage: 'load', done, total }),
+  });
+}
+
+async function obtainVictim(
+  { folder, victim, train: settings, resume, seed = 0 }: ExperimentOptions,
+  set: PoisonedSet,
+  { signal, onEvent }: ExperimentContext,
+): Promise<{ training: Training | null; model: Model }> {
+  const { device } = set.train;
+  if (victim !== undefined) return { training: null, model: (await loadModel(victim, { device })).model };
+  const training = await train(
+    set.train,
+    set,
+    { seed, flip: set.flip, ...settings },
+    {
+      signal,
+      testSets: set,
+      checkpoint: join(folder, RUN_FILES.checkpoint),
+      resume,
+      onProgress: (done, total) => onEvent?.({ type: 'progress', stage: 'train', done, total }),
+      onEpoch: (report) => onEvent?.({ type: 'epoch', report }),
+    },
+  );
+  return { training, model: training.model };
+}
+
+function warnOfWeakVictim({ evaluation: { acc, asr } }: VictimFigures, say: (event: ExperimentEvent) => void): void {
+  if (asr === null || asr >= 0.5) return;
+  const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
+  const message = `the victim barely learnt the backdoor (ACC ${percent(acc)}, ASR ${percent(asr)}): the figures below say little about a defence; train longer`;
+  say({ type: 'warning', message });
+}

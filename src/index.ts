@@ -1,0 +1,104 @@
+/** The public names of pad-ft. The page to read first is `experiment.ts`. */
+
+export type { Attack, AttackOption } from './attacks/attack.js';
+// Attacks and poisoned sets.
+export { ATTACKS, type AttackName } from './attacks/index.js';
+export type { LabelPolicy, LabelPolicyName } from './attacks/labels.js';
+export type { PoisonManifest } from './attacks/poison.js';
+export type { Trigger } from './attacks/trigger.js';
+export { CONTROLS, type Control } from './control.js';
+export { Dataset } from './dataset.js';
+// Data sets.
+export {
+  type CifarOptions,
+  DATASETS,
+  type DatasetName,
+  type DatasetOptions,
+  type DatasetPair,
+  type ImageSet,
+  loadDatasetPair,
+  type SyntheticOptions,
+} from './datasets/index.js';
+export { DEFAULT_DEFENSES, type DefenseRequest } from './defense-request.js';
+export type { GateDecision, Stage, StageView } from './defenses/pad-ft/gate.js';
+// The defence.
+export {
+  type DefenseContext,
+  type DefenseProgress,
+  type PadFtOptions,
+  type PadFtResult,
+  type PadFtSettings,
+  type Purification,
+  padFt,
+  padFtSettings,
+  purify,
+} from './defenses/pad-ft/index.js';
+export {
+  type ClipSettings,
+  PAPER_ASSUMPTIONS,
+  PRESET_NAMES,
+  PRESETS,
+  type PresetName,
+  type PurifySettings,
+  type TuneSettings,
+} from './defenses/pad-ft/options.js';
+export type { LabelVerdict, Suspect, Verdict } from './defenses/pad-ft/verdict.js';
+export { DEMO, runDemo } from './demo.js';
+// The machine.
+export type { Device, Precision } from './device.js';
+export { type DoctorReport, diagnose, formatDoctor } from './doctor.js';
+export { ERROR_CODES, type ErrorCode, PadFtError } from './errors.js';
+// Judging.
+export { type Evaluation, evaluate, type TestSets } from './evaluate.js';
+// From a data set to a card.
+export {
+  type ExperimentContext,
+  type ExperimentEvent,
+  type ExperimentOptions,
+  type ExperimentResult,
+  type ExperimentStage,
+  runExperiment,
+} from './experiment.js';
+export {
+  type AttackSuccess,
+  accuracy,
+  attackSuccess,
+  defenseEffectiveness,
+  type PoisonTruth,
+  type Purity,
+  type PurityReport,
+  purity,
+  type SuspectRates,
+  suspectRates,
+} from './metrics.js';
+// Models and training.
+export {
+  type CreateModelOptions,
+  type EvaluationOptions,
+  Model,
+  type ModelName,
+  type ScoringOptions,
+} from './model.js';
+export { type LoadedModel, type LoadModelOptions, loadModel, saveModel } from './model-file.js';
+export { type GroundTruth, POISON_DEFAULTS, type PoisonedSet, type PoisonSettings, poison } from './poisoned-set.js';
+export {
+  type LoadFolderOptions,
+  loadPoisonedSet,
+  loadTrainingData,
+  savePoisonedSet,
+  type TrainingData,
+} from './poisoned-set-file.js';
+export { type ReevaluateOptions, type ReevaluateResult, type Reevaluation, reevaluate } from './reevaluate.js';
+export { type CardRow, type RunCard, readCard } from './report/card.js';
+export { type DefenseFigures, judgeDefense, judgeVictim, type VictimFigures } from './report/judge.js';
+export { formatMarkdown, formatTable } from './report/table.js';
+export {
+  type EpochReport,
+  type Normalisation,
+  TRAIN_DEFAULTS,
+  type TrainContext,
+  type Training,
+  type TrainSettings,
+  train,
+} from './train.js';
+export { VERSION } from './version.js';

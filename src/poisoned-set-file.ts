@@ -1,0 +1,288 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { sha256Hex } from './attacks/trigger.js';
+import { Dataset } from './dataset.js';
+import type { ImageSet } from './datasets/image-set.js';
+import type { Device } from './device.js';
+import { PadFtError } from './errors.js';
+import { type WrittenFile, writeJsonAtomic } from './formats/atomic-file.js';
+import { describeFileProblem, openRegularFile } from './formats/file-problem.js';
+import { readJsonFile } from './formats/json-file.js';
+import { checkFile, count, finite, flag, listOf, object, oneOf, record, sha256, text } from './formats/json-shape.js';
+import { parseSafetensors, type SafetensorsFile, writeSafetensors } from './formats/safetensors.js';
+import { safeText } from './formats/terminal.js';
+import { type RunContext, throwIfAborted } from './native/job.js';
+import { PoisonedSet, trigger } from './poisoned-set.js';
+import { copyOf, parseTruth, TRUTH_FILE, writeTruth } from './truth-file.js';
+import { VERSION } from './version.js';
+
+/**
+ * A poisoned set as a folder. `train.safetensors` is what a defender has; without `test.safetensors` and
+ * `truth.safetensors` the folder still defends, only nothing can be judged. `manifest.json` is written last and names
+ * every file with its SHA-256.
+ */
+const MANIFEST_FILE = 'manifest.json';
+const TRAIN_FILE = 'train.safetensors';
+const TEST_FILE = 'test.safetensors';
+
+interface FolderManifest {
+  readonly kind: 'pad-ft-poisoned-set';
+  readonly version: 1;
+  /** Version of this package. */
+  readonly tool: string;
+  readonly dataset: {
+    readonly name: string;
+    readonly classNames: readonly string[];
+    readonly mean: readonly number[];
+    readonly std: readonly number[];
+    readonly flip: boolean;
+    /** Of the clean data. */
+    readonly provenance: Readonly<Record<string, unknown>>;
+  };
+  readonly files: readonly { readonly path: string; readonly bytes: number; readonly sha256: string }[];
+}
+
+const checkManifest = object<FolderManifest>({
+  kind: oneOf(['pad-ft-poisoned-set']),
+  version: oneOf([1]),
+  tool: text,
+  dataset: object<FolderManifest['dataset']>({
+    name: text,
+    classNames: listOf(text),
+    mean: listOf(finite),
+    std: listOf(finite),
+    flip: flag,
+    provenance: record,
+  }),
+  files: listOf(object<FolderManifest['files'][number]>({ path: text, bytes: count, sha256 })),
+});
+
+/** What a defender has: images, given labels, and what a network needs to know about them. No ground truth. */
+export interface TrainingData extends Disposable {
+  readonly name: string;
+  readonly classNames: readonly string[];
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  readonly flip: boolean;
+  /** Of the clean data. */
+  readonly provenance: Readonly<Record<string, unknown>>;
+  readonly train: Dataset;
+  /** True when the folder also holds the test set and the ground truth, so that `loadPoisonedSet` reads it. */
+  readonly judged: boolean;
+}
+
+export interface LoadFolderOptions extends RunContext {
+  readonly device?: Device | undefined;
+}
+
+/**
+ * Writes a poisoned set into a folder, which is made when it is not there.
+ *
+ * @throws PadFtError ERR_FILE_WRITE
+ */
+export async function savePoisonedSet(set: PoisonedSet, folder: string): Promise<void> {
+  await makeFolder(folder);
+  // Without its manifest a half-written folder is not mistaken for a finished one.
+  await rm(join(folder, MANIFEST_FILE), { force: true });
+  const { name, classNames, mean, std, flip } = set;
+  const written: [path: string, file: WrittenFile][] = [
+    [TRAIN_FILE, await writeImages(join(folder, TRAIN_FILE), set.train)],
+    [TEST_FILE, await writeImages(join(folder, TEST_FILE), set.test)],
+    [TRUTH_FILE, await writeTruth(join(folder, TRUTH_FILE), set.truth, set.manifest)],
+  ];
+  const manifest: FolderManifest = {
+    kind: 'pad-ft-poisoned-set',
+    version: 1,
+    tool: VERSION,
+    dataset: { name, classNames, mean, std, flip, provenance: parseProvenance(set.manifest.dataset.provenance) },
+    files: written.map(([path, { bytes, sha256 }]) => ({ path, bytes, sha256 })),
+  };
+  await writeJsonAtomic(join(folder, MANIFEST_FILE), manifest);
+}
+
+/**
+ * Loads a folder written by `savePoisonedSet`, ground truth included; the triggered test set is drawn again.
+ *
+ * @throws PadFtError ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM, ERR_DATA, ERR_DEVICE, ERR_OOM, ERR_ABORTED
+ */
+export async function loadPoisonedSet(folder: string, options: LoadFolderOptions = {}): Promise<PoisonedSet> {
+  const manifest = await readManifest(folder);
+  const {
+    truth,
+    manifest: poison,
+    policy,
+  } = parseTruth(await readChecked(folder, manifest, TRUTH_FILE), join(folder, TRUTH_FILE));
+  const made: Dataset[] = [];
+  try {
+    const train = await loadImages(folder, manifest, TRAIN_FILE, options);
+    made.push(train);
+    if (train.count !== poison.dataset.rows || sha256Hex(train.labels()) !== poison.labelsSha256) {
+      throw new PadFtError(
+        'ERR_CHECKSUM',
+        safeText(`${join(folder, TRUTH_FILE)}: it belongs to other training labels than ${TRAIN_FILE} holds`),
+        {
+          details: { path: join(folder, TRUTH_FILE) },
+        },
+      );
+    }
+    const test = await loadImages(folder, manifest, TEST_FILE, options);
+    made.push(test);
+    const triggered = truth.trigger === null ? null : await trigger(test, truth.trigger, options);
+    const { name, classNames, mean, std, flip } = manifest.dataset;
+    return new PoisonedSet({
+      name,
+      classNames,
+      mean,
+      std,
+      flip,
+      train,
+      test,
+      triggered,
+      policy,
+      truth,
+      manifest: poison,
+    });
+  } catch (error) {
+    for (const data of made) data.dispose();
+    throw error;
+  }
+}
+
+/**
+ * Loads what a defender has and reads nothing else.
+ *
+ * @throws PadFtError ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM, ERR_DATA, ERR_DEVICE, ERR_OOM, ERR_ABORTED
+ */
+export async function loadTrainingData(folder: string, options: LoadFolderOptions = {}): Promise<TrainingData> {
+  const manifest = await readManifest(folder);
+  const train = await loadImages(folder, manifest, TRAIN_FILE, options);
+  const judged = [TEST_FILE, TRUTH_FILE].every((name) => existsSync(join(folder, name)));
+  return { ...manifest.dataset, train, judged, [Symbol.dispose]: () => train.dispose() };
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (error) {
+    const problem = describeFileProblem(error);
+    throw new PadFtError('ERR_FILE_WRITE', `${safeText(folder)}: the folder could not be made: ${problem}`, {
+      details: { path: folder, problem },
+      cause: error,
+    });
+  }
+}
+
+function writeImages(path: string, data: Dataset): Promise<WrittenFile> {
+  const { count: rows, channels, height, width, classes } = data.shape;
+  const labels = data.labels();
+  return writeSafetensors(
+    path,
+    [
+      {
+        name: 'images',
+        dtype: 'U8',
+        shape: [rows, channels, height, width],
+        data: data.images(Uint32Array.from({ length: rows }, (_, row) => row)),
+      },
+      {
+        name: 'labels',
+        dtype: 'I32',
+        shape: [rows],
+        data: new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength),
+      },
+    ],
+    { 'pad-ft.classes': String(classes) },
+  );
+}
+
+async function loadImages(
+  folder: string,
+  manifest: FolderManifest,
+  name: string,
+  options: LoadFolderOptions,
+): Promise<Dataset> {
+  throwIfAborted(options.signal);
+  const path = join(folder, name);
+  const set = parseImages(await readChecked(folder, manifest, name), manifest.dataset.classNames.length, path);
+  return Dataset.from(set, options.device);
+}
+
+function parseImages({ tensors }: SafetensorsFile, classes: number, path: string): ImageSet {
+  const images = tensors.get('images');
+  const labels = tensors.get('labels');
+  const [rows, channels, height, width] = images?.shape ?? [];
+  if (
+    images?.dtype !== 'U8' ||
+    images.shape.length !== 4 ||
+    labels?.dtype !== 'I32' ||
+    labels.shape.length !== 1 ||
+    rows === undefined ||
+    channels === undefined ||
+    height === undefined ||
+    width === undefined
+  ) {
+    const expected = 'tensors images (U8, rows × channels × height × width) and labels (I32, rows)';
+    throw new PadFtError('ERR_FILE_FORMAT', safeText(`${path}: expected ${expected}, got other ones`), {
+      details: { path, expected },
+    });
+  }
+  const shape = { count: rows, channels, height, width, classes };
+  return { images: images.data, labels: new Int32Array(copyOf(labels)), shape };
+}
+
+async function readManifest(folder: string): Promise<FolderManifest> {
+  const path = join(folder, MANIFEST_FILE);
+  return checkFile(checkManifest, await readJsonFile(path), path);
+}
+
+/** Reads one of the folder's files once: the bytes that are compared with the manifest are the bytes that are used. */
+async function readChecked(folder: string, manifest: FolderManifest, name: string): Promise<SafetensorsFile> {
+  const path = join(folder, name);
+  const listed = manifest.files.find((file) => file.path === name);
+  if (listed === undefined) {
+    throw new PadFtError(
+      'ERR_FILE_FORMAT',
+      safeText(
+        `${join(folder, MANIFEST_FILE)}: files: expected ${name} among them, got ${manifest.files.length} others`,
+      ),
+      {
+        details: { path: join(folder, MANIFEST_FILE), name },
+      },
+    );
+  }
+  const bytes = await readBytes(path);
+  const found = createHash('sha256').update(bytes).digest('hex');
+  if (found !== listed.sha256) {
+    throw new PadFtError(
+      'ERR_CHECKSUM',
+      safeText(
+        `${path}: expected SHA-256 ${listed.sha256}, as ${MANIFEST_FILE} says, got ${found}: the file was changed`,
+      ),
+      {
+        details: { path, expected: listed.sha256, got: found },
+      },
+    );
+  }
+  return parseSafetensors(bytes, path);
+}
+
+async function readBytes(path: string): Promise<Uint8Array> {
+  const handle = await openRegularFile(path);
+  try {
+    return await handle.readFile();
+  } catch (error) {
+    const problem = describeFileProblem(error);
+    throw new PadFtError('ERR_FILE_MISSING', `${safeText(path)}: could not be read: ${problem}`, {
+      details: { path, problem },
+      cause: error,
+    });
+  } finally {
+    await handle.close();
+  }
+}
+
+function parseProvenance(json: string): Readonly<Record<string, unknown>> {
+  return record(JSON.parse(json), { file: 'provenance', path: '' });
+}

@@ -1,0 +1,173 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { Dataset } from './dataset.js';
+import { isDatasetName } from './datasets/index.js';
+import { type Device, resolveDevice } from './device.js';
+import { PadFtError } from './errors.js';
+import { type Evaluation, evaluate, type TestSets } from './evaluate.js';
+import { type ExperimentContext, loadPair, RUN_FILES } from './experiment.js';
+import { openRegularFile } from './formats/file-problem.js';
+import { readSafetensors } from './formats/safetensors.js';
+import { safeText } from './formats/terminal.js';
+import { loadModel } from './model-file.js';
+import { number } from './options.js';
+import { trigger } from './poisoned-set.js';
+import { CARD_FILE, type CardFile, type RunCard, readCard } from './report/card.js';
+import { defenseFiles } from './report/defense-files.js';
+import { describeEnvironment, sameMachineClass } from './report/environment.js';
+import { parseTruth } from './truth-file.js';
+
+/** On another machine class sums round otherwise, and a row near a cut may change its label. */
+const ELSEWHERE = 0.005;
+
+export interface ReevaluateOptions extends ExperimentContext {
+  readonly device?: Device | undefined;
+  /** Where the data set lies now, laid over what the card says (`{ path }`). */
+  readonly datasetOptions?: Readonly<Record<string, unknown>> | undefined;
+  /** Largest difference of a rate that counts as the same, in [0, 1]. Defaults to 0 on the card's own machine class, else 0.005. */
+  readonly tolerance?: number | undefined;
+}
+
+/** A model of the run, as the card has it and as it is now. */
+export interface Reevaluation {
+  /** `victim`, or the defence's name. */
+  readonly name: string;
+  readonly stage: 'victim' | 'pad' | 'pad-ft';
+  readonly card: Evaluation;
+  readonly now: Evaluation;
+  readonly same: boolean;
+}
+
+export interface ReevaluateResult {
+  readonly card: RunCard;
+  readonly rows: readonly Reevaluation[];
+  /** True when every rate of every model is what the card says, within `tolerance`. */
+  readonly same: boolean;
+  readonly tolerance: number;
+}
+
+/**
+ * Checks a finished run: compares every file with the card's SHA-256, makes the test sets again, evaluates the victim
+ * and every defended model, and compares with the card.
+ *
+ * @throws PadFtError ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM when a file was changed or the data set is another
+ * one, ERR_DATA when the card has no test set to evaluate on
+ */
+export async function reevaluate(folder: string, options: ReevaluateOptions = {}): Promise<ReevaluateResult> {
+  const card = await readCard(join(folder, CARD_FILE));
+  const device = resolveDevice(options.device);
+  const here = sameMachineClass(card.environment, describeEnvironment(device));
+  const tolerance = number('evaluate.tolerance', options.tolerance ?? (here ? 0 : ELSEWHERE), 0, 1);
+  for (const file of card.files) await checkFile(folder, file);
+
+  const sets = await remakeTestSets(folder, card, device, options);
+  try {
+    const rows: Reevaluation[] = [];
+    const models = modelsOf(card);
+    for (const [done, { name, stage, file, card: before }] of models.entries()) {
+      options.onEvent?.({ type: 'progress', stage: 'judge', done, total: models.length });
+      const { model } = await loadModel(join(folder, file), { device });
+      using _ = model;
+      const now = await evaluate(model, sets, { signal: options.signal });
+      rows.push({ name, stage, card: before, now, same: agree(before, now, tolerance) });
+    }
+    return { card, rows, same: rows.every((row) => row.same), tolerance };
+  } finally {
+    sets.test.dispose();
+    sets.triggered?.dispose();
+  }
+}
+
+function modelsOf(card: RunCard) {
+  const victim = {
+    name: 'victim',
+    stage: 'victim' as const,
+    file: RUN_FILES.victim as string,
+    card: card.victim.evaluation,
+  };
+  const defended = card.rows.flatMap(({ name, figures }) =>
+    (['pad', 'pad-ft'] as const).map((stage) => ({
+      name,
+      stage,
+      file: defenseFiles(name)[stage] as string,
+      card: figures?.evaluations[stage] ?? null,
+    })),
+  );
+  const written = new Set(card.files.map(({ path }) => path));
+  const judged = [victim, ...defended].flatMap((entry) =>
+    entry.card === null || !written.has(entry.file) ? [] : [{ ...entry, card: entry.card }],
+  );
+  if (judged.length > 0) return judged;
+  throw new PadFtError(
+    'ERR_DATA',
+    'the card holds no evaluated model: it was written without a test set, so there is nothing to compare',
+  );
+}
+
+async function remakeTestSets(
+  folder: string,
+  card: RunCard,
+  device: Device,
+  options: ReevaluateOptions,
+): Promise<TestSets> {
+  const { name, options: recorded, provenance } = card.config.dataset;
+  if (!isDatasetName(name)) {
+    throw new PadFtError(
+      'ERR_FILE_FORMAT',
+      safeText(`${join(folder, CARD_FILE)}: config.dataset.name: ${name} is not a data set of this version`),
+    );
+  }
+  const path = join(folder, RUN_FILES.truth);
+  const { truth, policy } = parseTruth(await readSafetensors(path), path);
+  const pair = await loadPair({ dataset: name, datasetOptions: { ...recorded, ...options.datasetOptions } }, options);
+  if (!sameData(provenance, pair.provenance)) {
+    throw new PadFtError(
+      'ERR_CHECKSUM',
+      `the data set ${name} is not the one of the card: its files or options differ; give the original one`,
+      {
+        details: { expected: provenance, got: pair.provenance },
+      },
+    );
+  }
+  const test = Dataset.from(pair.test, device);
+  try {
+    const triggered = truth.trigger === null ? null : await trigger(test, truth.trigger, { signal: options.signal });
+    return { test, triggered, policy };
+  } catch (error) {
+    test.dispose();
+    throw error;
+  }
+}
+
+// Folder or archive is the same data: only what identifies the bytes is compared.
+function sameData(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
+  const identity = ({ source: _, verified: __, ...rest }: Readonly<Record<string, unknown>>) => JSON.stringify(rest);
+  return identity(a) === identity(b);
+}
+
+function agree(a: Evaluation, b: Evaluation, tolerance: number): boolean {
+  return (['acc', 'asr', 'asrIncludingTarget', 'ra'] as const).every((rate) => {
+    const [x, y] = [a[rate], b[rate]];
+    return x === null || y === null ? x === y : Math.abs(x - y) <= tolerance;
+  });
+}
+
+async function checkFile(folder: string, { path, sha256 }: CardFile): Promise<void> {
+  const full = join(folder, path);
+  const handle = await openRegularFile(full);
+  const hash = createHash('sha256');
+  try {
+    for await (const chunk of handle.createReadStream({ autoClose: false, highWaterMark: 1 << 20 })) hash.update(chunk);
+  } finally {
+    await handle.close();
+  }
+  const found = hash.digest('hex');
+  if (found === sha256) return;
+  throw new PadFtError(
+    'ERR_CHECKSUM',
+    safeText(`${full}: expected SHA-256 ${sha256}, as the card says, got ${found}: the file was changed after the run`),
+    {
+      details: { path: full, expected: sha256, got: found },
+    },
+  );
+}

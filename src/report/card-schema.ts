@@ -1,0 +1,248 @@
+import { CONTROLS } from '../control.js';
+import type { ClipLook, ClipResult } from '../defenses/pad-ft/clip.js';
+import { STAGES, type StageView } from '../defenses/pad-ft/gate.js';
+import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
+import { PRESET_NAMES, PURIFIERS } from '../defenses/pad-ft/options.js';
+import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
+import { PadFtError } from '../errors.js';
+import type { Evaluation } from '../evaluate.js';
+import {
+  type Check,
+  checkFile,
+  count,
+  finite,
+  flag,
+  fraction,
+  listOf,
+  nullable,
+  object,
+  oneOf,
+  record,
+  sha256,
+  text,
+  wrong,
+} from '../formats/json-shape.js';
+import { checkPoisonManifest } from '../formats/poison-manifest.js';
+import type { StageCost } from '../memory.js';
+import type { Purity, PurityReport, SuspectRates } from '../metrics.js';
+import { SCHEDULES } from '../schedule.js';
+import type { EpochReport, TrainSettings } from '../train.js';
+import type {
+  CardConfig,
+  CardDataset,
+  CardDefense,
+  CardFile,
+  CardRow,
+  CardSeeds,
+  CardVictim,
+  RunCard,
+  TuneView,
+} from './card.js';
+import type { CardEnvironment } from './environment.js';
+import type { DefenseFigures } from './judge.js';
+
+// The settings' own checker is the authority; here nothing may be missing either, so that a later version's defaults
+// never slip into an old card.
+const settings: Check<PadFtSettings> = (value, at) => {
+  const given = record(value, at);
+  let complete: PadFtSettings;
+  try {
+    complete = padFtSettings(given as PadFtOptions);
+  } catch (error) {
+    if (!(error instanceof PadFtError)) throw error;
+    throw wrong(at, `defence settings (${error.message})`, value);
+  }
+  for (const [key, field] of Object.entries(complete)) {
+    const missing =
+      typeof field === 'object' && field !== null
+        ? Object.keys(field).find((name) => !Object.hasOwn(record(given[key], at), name))
+        : Object.hasOwn(given, key)
+          ? undefined
+          : key;
+    if (missing !== undefined) throw wrong({ ...at, path: `${at.path}.${key}` }, `the setting ${missing}`, undefined);
+  }
+  return complete;
+};
+
+// Beside the card and nowhere else: a card from elsewhere must not name other files of this machine.
+const fileName: Check<string> = (value, at) => {
+  const name = text(value, at);
+  if (!/^\w[\w.-]*$/.test(name)) throw wrong(at, 'the name of a file beside the card', value);
+  return name;
+};
+
+const evaluation = object<Evaluation>({
+  acc: fraction,
+  asr: nullable(fraction),
+  asrIncludingTarget: nullable(fraction),
+  ra: nullable(fraction),
+});
+
+const epoch = object<EpochReport>({
+  epoch: count,
+  epochs: count,
+  learningRate: finite,
+  loss: finite,
+  trainAccuracy: fraction,
+  imagesPerSecond: finite,
+  seconds: finite,
+  evaluation: nullable(evaluation),
+});
+
+const cost = object<StageCost>({ stage: text, seconds: finite, peakBytes: count });
+
+const train = object<TrainSettings>({
+  model: oneOf(['preact-resnet18']),
+  width: count,
+  epochs: count,
+  batchSize: count,
+  learningRate: finite,
+  schedule: oneOf(SCHEDULES),
+  momentum: finite,
+  weightDecay: finite,
+  cropPadding: count,
+  flip: flag,
+  dropLast: flag,
+  seed: count,
+  precision: oneOf(['auto', 'fp32', 'tf32', 'bf16']),
+});
+
+const purity = object<Purity>({
+  rows: count,
+  poisoned: count,
+  selfLabelled: count,
+  purity: nullable(fraction),
+  baseRate: nullable(fraction),
+  normalised: nullable(finite),
+});
+
+const figures = object<DefenseFigures>({
+  evaluations: object<DefenseFigures['evaluations']>({
+    victim: nullable(evaluation),
+    pad: nullable(evaluation),
+    'pad-ft': nullable(evaluation),
+  }),
+  der: object<DefenseFigures['der']>({ pad: nullable(fraction), 'pad-ft': nullable(fraction) }),
+  targetLabel: nullable(count),
+  purity: object<PurityReport>({ overall: purity, perLabel: listOf(purity) }),
+  auroc: object<DefenseFigures['auroc']>({ overall: nullable(fraction), targetLabel: nullable(fraction) }),
+  suspects: object<SuspectRates>({
+    positives: count,
+    truePositives: count,
+    negatives: count,
+    falsePositives: count,
+    tpr: nullable(fraction),
+    fpr: nullable(fraction),
+  }),
+});
+
+const clipping = object<ClipResult>({
+  looks: listOf(
+    object<ClipLook>({
+      step: count,
+      lambda: finite,
+      mu: finite,
+      loss: finite,
+      mse: finite,
+      accuracy: fraction,
+      suspectsKept: nullable(fraction),
+    }),
+  ),
+  step: count,
+  floor: nullable(finite),
+});
+
+const tuneView = object<TuneView>({ loss: finite, accuracy: fraction });
+const control = nullable(oneOf(CONTROLS));
+
+const row = object<CardRow>({
+  name: text,
+  preset: oneOf(PRESET_NAMES),
+  purifier: oneOf(PURIFIERS),
+  control,
+  returned: oneOf(STAGES),
+  reason: text,
+  views: listOf(
+    object<StageView>({
+      stage: oneOf(STAGES),
+      heldOutAccuracy: nullable(fraction),
+      suspectsKept: nullable(fraction),
+    }),
+  ),
+  verdict: object<CardRow['verdict']>({
+    attacked: listOf(count),
+    text,
+    labels: listOf(
+      object<LabelVerdict>({
+        label: count,
+        rows: count,
+        eligible: count,
+        spread: finite,
+        z: finite,
+        separation: nullable(finite),
+        gain: nullable(finite),
+        attacked: flag,
+        plantedShare: fraction,
+      }),
+    ),
+  }),
+  purified: count,
+  suspects: count,
+  clipping: nullable(clipping),
+  tuning: nullable(object<{ readonly first: TuneView; readonly last: TuneView }>({ first: tuneView, last: tuneView })),
+  costs: listOf(cost),
+  assumptions: listOf(text),
+  figures: nullable(figures),
+});
+
+const card = object<RunCard>({
+  kind: oneOf(['pad-ft-card']),
+  version: oneOf([1]),
+  tool: text,
+  created: text,
+  command: nullable(listOf(text)),
+  config: object<CardConfig>({
+    dataset: object<CardDataset>({
+      name: text,
+      options: record,
+      provenance: record,
+      classNames: listOf(text),
+      trainRows: count,
+      testRows: count,
+    }),
+    poison: nullable(checkPoisonManifest),
+    train: nullable(train),
+    victim: nullable(text),
+    defenses: listOf(object<CardDefense>({ name: text, control, settings })),
+  }),
+  seeds: object<CardSeeds>({
+    root: nullable(count),
+    poison: nullable(count),
+    train: nullable(count),
+    defenses: listOf(count),
+  }),
+  environment: object<CardEnvironment>({
+    node: text,
+    platform: text,
+    cpu: text,
+    torch: text,
+    device: text,
+    deviceName: text,
+    threads: count,
+    cpuCapability: text,
+    napi: count,
+  }),
+  files: listOf(object<CardFile>({ path: fileName, bytes: count, sha256 })),
+  victim: object<CardVictim>({ history: listOf(epoch), evaluation: nullable(evaluation) }),
+  rows: listOf(row),
+  costs: listOf(cost),
+});
+
+/**
+ * A card with every field checked.
+ *
+ * @throws PadFtError ERR_FILE_FORMAT with the path of the first wrong field
+ */
+export function checkCard(value: unknown, file: string): RunCard {
+  return checkFile(card, value, file);
+}

@@ -1,0 +1,211 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { PoisonManifest } from '../attacks/poison.js';
+import type { Control } from '../control.js';
+import type { DatasetPair } from '../datasets/index.js';
+import type { ClipResult } from '../defenses/pad-ft/clip.js';
+import type { Stage, StageView } from '../defenses/pad-ft/gate.js';
+import type { PadFtResult, PadFtSettings } from '../defenses/pad-ft/index.js';
+import { PAPER_ASSUMPTIONS, type PresetName, type PurifierName } from '../defenses/pad-ft/options.js';
+import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
+import type { Evaluation } from '../evaluate.js';
+import { writeJsonAtomic } from '../formats/atomic-file.js';
+import { readJsonFile } from '../formats/json-file.js';
+import type { StageCost } from '../memory.js';
+import type { EpochReport, TrainSettings } from '../train.js';
+import { VERSION } from '../version.js';
+import { checkCard } from './card-schema.js';
+import type { CardEnvironment } from './environment.js';
+import type { DefenseFigures } from './judge.js';
+
+/**
+ * The run card: one JSON file that says what was run, on what, with which settings, and what came of it. It is written
+ * last, so a folder with a card is a finished run. Fractions are in [0, 1], times in seconds, sizes in bytes.
+ */
+
+/** The card's name inside a run's folder. */
+export const CARD_FILE = 'card.json';
+
+/** A file of the run, named relative to the card's folder. */
+export interface CardFile {
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+export interface CardDataset {
+  readonly name: string;
+  /** The data set's options as they were asked for; its defaults fill the rest. */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** The files with their SHA-256, or the generator's options. */
+  readonly provenance: Readonly<Record<string, unknown>>;
+  readonly classNames: readonly string[];
+  readonly trainRows: number;
+  /** 0 when there was no test set. */
+  readonly testRows: number;
+}
+
+export interface CardDefense {
+  readonly name: string;
+  readonly control: Control | null;
+  readonly settings: PadFtSettings;
+}
+
+export interface CardConfig {
+  readonly dataset: CardDataset;
+  /** Null when the ground truth is not known. */
+  readonly poison: PoisonManifest | null;
+  /** Null when the victim was given, not trained here. */
+  readonly train: TrainSettings | null;
+  /** Path of the victim that was given; null when it was trained here. */
+  readonly victim: string | null;
+  readonly defenses: readonly CardDefense[];
+}
+
+/** Every seed of the run: the root, and the seeds that were really used. */
+export interface CardSeeds {
+  readonly root: number | null;
+  readonly poison: number | null;
+  readonly train: number | null;
+  /** In the order of `config.defenses`. */
+  readonly defenses: readonly number[];
+}
+
+export interface CardVictim {
+  /** Of all epochs; empty when the victim was given. */
+  readonly history: readonly EpochReport[];
+  /** Null without a test set. */
+  readonly evaluation: Evaluation | null;
+}
+
+/** One defence: what it did, in its own words, and how it looks beside the ground truth. */
+export interface CardRow {
+  readonly name: string;
+  readonly preset: PresetName;
+  readonly purifier: PurifierName;
+  /** Where D_c came from: null the purifier, `oracle` the ground truth, `random` correctly classified rows. */
+  readonly control: Control | null;
+  /** The stage whose model was returned, and why. */
+  readonly returned: Stage;
+  readonly reason: string;
+  readonly views: readonly StageView[];
+  readonly verdict: {
+    readonly attacked: readonly number[];
+    readonly text: string;
+    readonly labels: readonly LabelVerdict[];
+  };
+  /** Rows in D_c. */
+  readonly purified: number;
+  /** Rows that look planted. */
+  readonly suspects: number;
+  /** How the bounds were fitted; null when nothing was repaired. */
+  readonly clipping: ClipResult | null;
+  /** Loss and accuracy of the first and the last epoch of fine-tuning; null when nothing was repaired. */
+  readonly tuning: { readonly first: TuneView; readonly last: TuneView } | null;
+  readonly costs: readonly StageCost[];
+  /** What the paper leaves open and this row assumes; empty for other presets. */
+  readonly assumptions: readonly string[];
+  /** Judged afterwards, with the test sets and the ground truth; null when there are none. */
+  readonly figures: DefenseFigures | null;
+}
+
+export interface TuneView {
+  readonly loss: number;
+  readonly accuracy: number;
+}
+
+export interface RunCard {
+  readonly kind: 'pad-ft-card';
+  readonly version: 1;
+  /** Version of this package. */
+  readonly tool: string;
+  /** ISO 8601, UTC. */
+  readonly created: string;
+  /** The command line; null for a run from code. */
+  readonly command: readonly string[] | null;
+  readonly config: CardConfig;
+  readonly seeds: CardSeeds;
+  readonly environment: CardEnvironment;
+  readonly files: readonly CardFile[];
+  readonly victim: CardVictim;
+  readonly rows: readonly CardRow[];
+  /** Of the stages around the defences: load, poison, train, judge. */
+  readonly costs: readonly StageCost[];
+}
+
+/** What a caller states; the rest of a card is filled in. */
+export type CardParts = Omit<RunCard, 'kind' | 'version' | 'tool' | 'created' | 'command'> & {
+  readonly command?: readonly string[] | null | undefined;
+};
+
+/** A card of now and of this version. */
+export function makeCard(parts: CardParts): RunCard {
+  return {
+    kind: 'pad-ft-card',
+    version: 1,
+    tool: VERSION,
+    created: new Date().toISOString(),
+    ...parts,
+    command: parts.command ?? null,
+  };
+}
+
+/** The data set of a run, as the card names it. `options` are those it was loaded with. */
+export function describeDataset(pair: DatasetPair, options: Readonly<Record<string, unknown>>): CardDataset {
+  const { name, classNames, provenance, train, test } = pair;
+  return { name, options, provenance, classNames, trainRows: train.shape.count, testRows: test.shape.count };
+}
+
+/** A defence's row. `figures` come from `judgeDefense`, or null when there is nothing to judge by. */
+export function makeRow(
+  name: string,
+  result: PadFtResult,
+  figures: DefenseFigures | null,
+  control: Control | null = null,
+): CardRow {
+  const { settings, purification, gate, clipping, tuning } = result;
+  const { verdict, labels } = purification;
+  const view = ({ loss, accuracy }: TuneView): TuneView => ({ loss, accuracy });
+  return {
+    name,
+    preset: settings.preset,
+    purifier: settings.purify.purifier,
+    control,
+    returned: result.stage,
+    reason: gate.reason,
+    views: gate.views,
+    verdict: { attacked: verdict.attacked, text: verdict.text, labels },
+    purified: purification.purified.length,
+    suspects: purification.suspects.length,
+    clipping,
+    tuning: tuning && { first: view(tuning.first), last: view(tuning.last) },
+    costs: result.costs,
+    assumptions: settings.preset === 'paper' ? PAPER_ASSUMPTIONS : [],
+    figures,
+  };
+}
+
+/**
+ * Writes `card.json` into a run's folder, atomically. Call it last: the card says that everything it names is there.
+ *
+ * @throws PadFtError ERR_FILE_WRITE
+ */
+export async function writeCard(folder: string, card: RunCard): Promise<string> {
+  const path = join(folder, CARD_FILE);
+  await writeJsonAtomic(path, checkCard(card, path));
+  return path;
+}
+
+/** Takes the card of an earlier run away: from here on the folder is not a finished run. */
+export async function removeCard(folder: string): Promise<void> {
+  await rm(join(folder, CARD_FILE), { force: true });
+}
+
+/**
+ * Reads a card and checks every field of it.
+ *
+ * @throws PadFtError ERR_FILE_MISSING, ERR_FILE_FORMAT with the path of the first wrong field
+ */
+export async function readCard(path: string): Promise<RunCard> {
+  return checkCard(await readJsonFile(path), path);
+}

@@ -1,0 +1,41 @@
+import { join } from 'node:path';
+import type { PadFtResult } from '../defenses/pad-ft/index.js';
+import type { Suspect } from '../defenses/pad-ft/verdict.js';
+import { type WrittenFile, writeFileAtomic } from '../formats/atomic-file.js';
+import type { Model } from '../model.js';
+import { saveModel } from '../model-file.js';
+import type { CardFile } from './card.js';
+
+/** The files of a defence inside a run's folder. */
+export function defenseFiles(name: string) {
+  return {
+    pad: `${name}.pad.safetensors`,
+    'pad-ft': `${name}.pad-ft.safetensors`,
+    suspects: `${name}.suspects.csv`,
+  } as const;
+}
+
+/** Writes the models of both stages, where there are any, and the suspects. */
+export async function saveDefense(folder: string, name: string, result: PadFtResult): Promise<CardFile[]> {
+  const files = defenseFiles(name);
+  const written: CardFile[] = [];
+  if (result.pad !== null) written.push(await saveModelFile(folder, files.pad, result.pad));
+  if (result.padFt !== null) written.push(await saveModelFile(folder, files['pad-ft'], result.padFt));
+  const { bytes, sha256 } = await writeSuspects(join(folder, files.suspects), result.purification.suspects);
+  written.push({ path: files.suspects, bytes, sha256 });
+  return written;
+}
+
+/** Writes a model and gives its line in the card. */
+export async function saveModelFile(folder: string, path: string, model: Model): Promise<CardFile> {
+  const { bytes, sha256 } = await saveModel(model, join(folder, path));
+  return { path, bytes, sha256 };
+}
+
+/** The suspects as CSV, most certain first: row, given label, likely original label, probability of being planted. */
+export function writeSuspects(path: string, suspects: readonly Suspect[]): Promise<WrittenFile> {
+  const lines = suspects.map(
+    ({ row, givenLabel, likelyLabel, posterior }) => `${row},${givenLabel},${likelyLabel},${posterior.toFixed(6)}`,
+  );
+  return writeFileAtomic(path, `${['row,given,likely,posterior', ...lines].join('\n')}\n`);
+}

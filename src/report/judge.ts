@@ -1,0 +1,119 @@
+import type { Stage } from '../defenses/pad-ft/gate.js';
+import type { PadFtResult } from '../defenses/pad-ft/index.js';
+import { type Evaluation, evaluate } from '../evaluate.js';
+import { defenseEffectiveness, type PurityReport, purity, type SuspectRates, suspectRates } from '../metrics.js';
+import type { EvaluationOptions, Model } from '../model.js';
+import type { PoisonedSet } from '../poisoned-set.js';
+import { aurocFromIndices } from '../statistics.js';
+
+/**
+ * Judges a defence after it is done. The ground truth is read here and nowhere else on the way from a training set to a
+ * defended model.
+ */
+
+/** The victim beside the ground truth: what every row is compared with. */
+export interface VictimFigures {
+  readonly evaluation: Evaluation;
+  /** The victim's label for every training row. */
+  readonly predicted: Int32Array;
+}
+
+/** What the ground truth and the test sets say about a defence. Fractions in [0, 1]. */
+export interface DefenseFigures {
+  /** Null for a stage that was not reached because nothing was repaired. */
+  readonly evaluations: Readonly<Record<Stage, Evaluation | null>>;
+  /** Against the victim; null where there is no attack or the stage was not reached. */
+  readonly der: Readonly<Record<'pad' | 'pad-ft', number | null>>;
+  /** The label that poison was given; null under all-to-all and without poison. */
+  readonly targetLabel: number | null;
+  readonly purity: PurityReport;
+  /**
+   * How well the purifier's score ranks poison above the rest, among rows the victim classifies as labelled, poison
+   * whose own class is its label left out. Null where there is nothing to tell apart.
+   */
+  readonly auroc: { readonly overall: number | null; readonly targetLabel: number | null };
+  /** Over all training rows, poison whose own class is its label left out. */
+  readonly suspects: SuspectRates;
+}
+
+/** ACC, ASR and RA of the victim, and its labels for the training rows. */
+export async function judgeVictim(
+  victim: Model,
+  set: PoisonedSet,
+  options: EvaluationOptions = {},
+): Promise<VictimFigures> {
+  const evaluation = await evaluate(victim, set, options);
+  return { evaluation, predicted: await victim.predict(set.train, options) };
+}
+
+/**
+ * The figures of a finished defence: ACC, ASR, RA and DER of every stage, purity of D_c, AUROC of the score, and how
+ * well the suspects match the poison. `victim` comes from `judgeVictim`.
+ */
+export async function judgeDefense(
+  result: PadFtResult,
+  set: PoisonedSet,
+  victim: VictimFigures,
+  options: EvaluationOptions = {},
+): Promise<DefenseFigures> {
+  const pad = result.pad && (await evaluate(result.pad, set, options));
+  const padFt = result.padFt && (await evaluate(result.padFt, set, options));
+  const givenLabels = set.train.labels();
+  const { poisoned, originalLabels } = set.truth;
+  const { purified, suspects } = result.purification;
+  const mislabelled = mislabelledRows(set, givenLabels);
+  const judged = judgedRows(set, givenLabels, mislabelled);
+  const targetLabel = set.policy?.kind === 'all-to-one' ? set.policy.target : null;
+  return {
+    evaluations: { victim: victim.evaluation, pad, 'pad-ft': padFt },
+    der: { pad: effectiveness(victim.evaluation, pad), 'pad-ft': effectiveness(victim.evaluation, padFt) },
+    targetLabel,
+    purity: purity(purified, { givenLabels, poisoned, originalLabels, classes: set.train.classes }),
+    auroc: rankQuality(result, givenLabels, victim.predicted, mislabelled, judged, targetLabel),
+    suspects: suspectRates(
+      Uint32Array.from(suspects, ({ row }) => row),
+      mislabelled,
+      judged,
+    ),
+  };
+}
+
+function effectiveness(victim: Evaluation, defended: Evaluation | null): number | null {
+  if (defended === null || victim.asr === null || defended.asr === null) return null;
+  return defenseEffectiveness({ acc: victim.acc, asr: victim.asr }, { acc: defended.acc, asr: defended.asr });
+}
+
+/** Poison whose label the attacker changed: images of the target class itself are marked, but not wrong. */
+function mislabelledRows(set: PoisonedSet, givenLabels: Int32Array): Uint32Array {
+  const { poisoned, originalLabels } = set.truth;
+  return poisoned.filter((row, i) => originalLabels[i] !== givenLabels[row]);
+}
+
+/** Every training row but the poison whose label is right all the same. */
+function judgedRows(set: PoisonedSet, givenLabels: Int32Array, mislabelled: Uint32Array): Uint32Array {
+  const left = new Uint8Array(givenLabels.length);
+  for (const row of set.truth.poisoned) left[row] = 1;
+  for (const row of mislabelled) left[row] = 0;
+  return allRows(givenLabels.length).filter((row) => left[row] === 0);
+}
+
+function rankQuality(
+  result: PadFtResult,
+  givenLabels: Int32Array,
+  predicted: Int32Array,
+  mislabelled: Uint32Array,
+  judged: Uint32Array,
+  targetLabel: number | null,
+): DefenseFigures['auroc'] {
+  const { score } = result.purification;
+  const ranked = judged.filter((row) => predicted[row] === givenLabels[row]);
+  const over = (rows: Uint32Array) => (rows.length === 0 ? null : aurocFromIndices(score, mislabelled, rows));
+  return {
+    overall: over(ranked),
+    targetLabel: targetLabel === null ? null : over(ranked.filter((row) => givenLabels[row] === targetLabel)),
+  };
+}
+
+function allRows(rows: number): Uint32Array {
+  return Uint32Array.from({ length: rows }, (_, row) => row);
+}

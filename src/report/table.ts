@@ -1,0 +1,138 @@
+import Table from 'cli-table3';
+import type { Evaluation } from '../evaluate.js';
+import { safeText } from '../formats/terminal.js';
+import type { StageCost } from '../memory.js';
+import type { CardRow, RunCard } from './card.js';
+
+/** Rates as percentages with two decimals; a dash where there is no number. */
+const HEAD = ['model', 'ACC %', 'ASR %', 'RA %', 'DER %', 'purity %', 'seconds'] as const;
+
+/** One printed line; `returned` marks the model that the gate handed back. */
+interface Line {
+  readonly cells: readonly string[];
+  readonly returned: boolean;
+}
+
+/**
+ * The card's figures as a text table: the victim, then PAD and PAD-FT of every defence, `◀` at the stage that its gate
+ * returned. Purity is that of D_c inside the target label. Below it what each defence said, in its own words.
+ */
+export function formatTable(card: RunCard): string {
+  const table = new Table({
+    head: [...HEAD],
+    colAligns: HEAD.map((_, i) => (i === 0 ? 'left' : 'right')),
+    // Colours are the command line's business: a table may go into a file.
+    style: { head: [], border: [], compact: true },
+  });
+  for (const { cells, returned } of lines(card)) {
+    const [name = '', ...figures] = cells;
+    table.push([returned ? `${name} ◀` : name, ...figures]);
+  }
+  return `${table.toString()}\n${notes(card).join('\n')}\n`;
+}
+
+/** The same table and notes in Markdown; the returned stages are bold. */
+export function formatMarkdown(card: RunCard): string {
+  const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  const body = lines(card).map(({ cells, returned }) => {
+    const [name = '', ...figures] = cells.map(markdownText);
+    return row([returned ? `**${name}**` : name, ...figures]);
+  });
+  const rule = row(HEAD.map((_, i) => (i === 0 ? '---' : '---:')));
+  const list = notes(card).map((note) => `- ${markdownText(note)}`);
+  return `${[row(HEAD), rule, ...body].join('\n')}\n\n${list.join('\n')}\n`;
+}
+
+function lines(card: RunCard): Line[] {
+  const train = card.costs.find(({ stage }) => stage === 'train');
+  const victim = [
+    card.config.victim === null ? 'victim' : 'victim (given)',
+    ...rates(card.victim.evaluation),
+    '—',
+    '—',
+  ];
+  const first = { cells: [...victim, train === undefined ? '—' : train.seconds.toFixed(1)], returned: false };
+  return [first, ...card.rows.flatMap((row) => rowLines(row))];
+}
+
+function rowLines(row: CardRow): Line[] {
+  const name = safeText(row.control === null ? row.name : `${row.name} (D_c: ${row.control})`);
+  if (row.clipping === null) {
+    const cells = [
+      `${name}: not repaired`,
+      ...rates(row.figures?.evaluations.victim ?? null),
+      '—',
+      purity(row),
+      seconds(row.costs),
+    ];
+    return [{ cells, returned: true }];
+  }
+  const line = (stage: 'pad' | 'pad-ft', title: string, costs: readonly StageCost[]): Line => {
+    const figures = row.figures;
+    const der = percent(figures?.der[stage]);
+    const cells = [
+      `${name}: ${title}`,
+      ...rates(figures?.evaluations[stage] ?? null),
+      der,
+      purity(row),
+      seconds(costs),
+    ];
+    return { cells, returned: row.returned === stage };
+  };
+  const withoutTuning = row.costs.filter(({ stage }) => stage !== 'fine-tune');
+  const both = [line('pad', 'PAD', withoutTuning), line('pad-ft', 'PAD-FT', row.costs)];
+  return both;
+}
+
+function rates(evaluation: Evaluation | null): string[] {
+  return [percent(evaluation?.acc), percent(evaluation?.asr), percent(evaluation?.ra)];
+}
+
+function purity({ figures }: CardRow): string {
+  if (figures === null) return '—';
+  const { perLabel, overall } = figures.purity;
+  return percent((figures.targetLabel === null ? overall : perLabel[figures.targetLabel])?.purity);
+}
+
+function seconds(costs: readonly StageCost[]): string {
+  return costs.reduce((sum, cost) => sum + cost.seconds, 0).toFixed(1);
+}
+
+function percent(value: number | null | undefined): string {
+  return value === null || value === undefined ? '—' : (100 * value).toFixed(2);
+}
+
+/** What the table cannot hold: verdicts, the gate's reasons, how good the ranking was, the paper's silences. */
+function notes(card: RunCard): string[] {
+  const { poison, dataset } = card.config;
+  const setting =
+    poison === null || poison.counts.poisoned === 0
+      ? `${dataset.name}: ${poison === null ? 'no ground truth, nothing to judge by' : 'not poisoned'}`
+      : `${dataset.name}: ${poison.attack.triggerName} (${poison.attack.name}) on ${poison.counts.poisoned} of ${poison.dataset.rows} training images, ${poison.policy}${poison.target === null ? '' : `, target class ${poison.target}`}`;
+  return [setting, ...card.rows.flatMap(rowNotes)].map(safeText);
+}
+
+function rowNotes(row: CardRow): string[] {
+  const said = [`${row.name}: ${row.verdict.text}; ${row.reason}`];
+  if (row.control === 'oracle')
+    said.push(`${row.name}: its D_c was drawn from rows known to be clean: a control, not a defence`);
+  if (row.control === 'random')
+    said.push(`${row.name}: its D_c was drawn at random from correctly classified rows: a control`);
+  const { figures } = row;
+  if (figures !== null && figures.auroc.overall !== null) {
+    const { tpr, fpr } = figures.suspects;
+    const inside = figures.auroc.targetLabel;
+    const where =
+      inside === null ? `overall ${figures.auroc.overall.toFixed(4)}` : `inside the target label ${inside.toFixed(4)}`;
+    said.push(
+      `${row.name}: ${row.suspects} suspects, TPR ${percent(tpr)} %, FPR ${percent(fpr)} %; AUROC of the score ${where}`,
+    );
+  }
+  if (row.assumptions.length > 0)
+    said.push(`${row.name}: where the paper is silent it assumes ${row.assumptions.join('; ')}`);
+  return said;
+}
+
+function markdownText(text: string): string {
+  return text.replace(/[\\`*_{}[\]<>#|~]/g, (character) => `\\${character}`);
+}

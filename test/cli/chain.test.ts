@@ -1,0 +1,174 @@
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RunCard } from '../../src/report/card.js';
+import { buildCli, jsonLines, lastLine, padFt, TINY_DATA, TINY_TRAINING, temporaryFolder } from './support.js';
+
+const COMPUTE = ['--device', 'cpu', '--threads', '1'];
+/** Without held-out rows the gate is off: the last stage, bounds and all, is what is written and read again. */
+const QUICK = [
+  ...['--purify.count', '60', '--purify.rowsPerLabel', '16', '--clip.steps', '20'],
+  ...['--tune.epochs', '2', '--holdout', '0', '--always', 'true'],
+];
+
+const folder = temporaryFolder();
+const inFolder = { cwd: folder.path };
+const at = (...names: readonly string[]) => join(folder.path, ...names);
+const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+
+beforeAll(buildCli);
+afterAll(() => folder[Symbol.dispose]());
+
+describe('dataset', () => {
+  it('describes what it loads, and draws it', async () => {
+    const args = [
+      'dataset',
+      'synthetic',
+      '--train-rows',
+      '40',
+      '--test-rows',
+      '20',
+      '--preview',
+      'shapes.ppm',
+      '--json',
+    ];
+    const { code, stdout } = await padFt(args, inFolder);
+    expect(code).toBe(0);
+    const { dataset } = lastLine(stdout) as unknown as { dataset: { train: { rows: number; perLabel: number[] } } };
+    expect(dataset).toMatchObject({ name: 'synthetic', train: { rows: 40 }, test: { rows: 20 } });
+    expect(dataset.train.perLabel).toEqual(new Array(10).fill(4));
+    const picture = readFileSync(at('shapes.ppm'));
+    const [, width, height] = /^P6\n(\d+) (\d+)\n255\n/.exec(picture.toString('latin1')) ?? [];
+    expect(picture.length).toBe(Number(width) * Number(height) * 3 + `P6\n${width} ${height}\n255\n`.length);
+  });
+});
+
+// One after the other: each step works on what the one before wrote.
+describe('poison, train, defend, evaluate', () => {
+  it('poison writes a set', async () => {
+    const { code, stdout } = await padFt(
+      ['poison', ...TINY_DATA, ...COMPUTE, '--out', 'set', '--preview', 'p.ppm', '--json'],
+      inFolder,
+    );
+    expect(code).toBe(0);
+    expect(lastLine(stdout)).toMatchObject({ type: 'result', folder: 'set', manifest: { counts: { poisoned: 40 } } });
+    expect(readdirSync(at('set')).sort()).toEqual([
+      'manifest.json',
+      'test.safetensors',
+      'train.safetensors',
+      'truth.safetensors',
+    ]);
+    expect(readFileSync(at('p.ppm')).subarray(0, 2).toString()).toBe('P6');
+  });
+
+  it('train writes a victim and how it was made', async () => {
+    const args = ['train', '--data', 'set', '--out', 'victim', '--epochs', '4', ...TINY_TRAINING, '--json'];
+    const { code, stdout } = await padFt(args, inFolder);
+    expect(code).toBe(0);
+    const lines = jsonLines(stdout);
+    expect(lines[0]).toMatchObject({ type: 'start', schema: 1, argv: args });
+    expect(lines.filter(({ type }) => type === 'epoch')).toHaveLength(4);
+    expect(lines.filter(({ type }) => type === 'result')).toEqual([lines.at(-1)]);
+    expect(lines.map(({ seq }) => seq)).toEqual(lines.map((_, i) => i));
+    for (const { time } of lines) expect(new Date(time).toISOString()).toBe(time);
+    expect(readdirSync(at('victim')).sort()).toEqual(['training.json', 'victim.safetensors']);
+    expect(JSON.parse(readFileSync(at('victim', 'training.json'), 'utf8'))).toMatchObject({
+      kind: 'pad-ft-training',
+      settings: { width: 8, epochs: 4 },
+      data: { folder: 'set', poison: { attack: { name: 'badnets' } } },
+      files: [{ path: 'victim.safetensors', sha256: sha256(at('victim', 'victim.safetensors')) }],
+    });
+  });
+
+  const defend = ['defend', '--model', 'victim/victim.safetensors', '--data', 'set', ...QUICK, ...COMPUTE];
+
+  it('defend writes a model, suspects and a card, judged by the ground truth', async () => {
+    const { code, stdout, stderr } = await padFt([...defend, '--out', 'repaired'], inFolder);
+    expect(stderr).toContain('judge by the ground truth');
+    expect(code).toBe(0);
+    for (const column of ['ACC', 'ASR', 'RA', 'DER']) expect(stdout).toContain(column);
+    expect(readdirSync(at('repaired')).sort()).toEqual(['card.json', 'defended.safetensors', 'suspects.csv']);
+    const card = JSON.parse(readFileSync(at('repaired', 'card.json'), 'utf8')) as RunCard;
+    expect(card.config.defenses[0]?.settings).toMatchObject({
+      purify: { count: 60 },
+      tune: { epochs: 2 },
+      always: true,
+    });
+    expect(card.rows[0]?.figures?.evaluations.victim).toEqual(card.victim.evaluation);
+    for (const { path, sha256: expected } of card.files) expect(sha256(at('repaired', path))).toBe(expected);
+    const [head, ...suspects] = readFileSync(at('repaired', 'suspects.csv'), 'utf8').trimEnd().split('\n');
+    expect(head).toBe('row,given,likely,posterior');
+    expect(suspects).toHaveLength(card.rows[0]?.suspects ?? -1);
+  });
+
+  it('defends alike without the ground truth, which it never reads', async () => {
+    rmSync(at('set', 'truth.safetensors'));
+    const { code, stdout } = await padFt([...defend, '--out', 'blind'], inFolder);
+    expect(code).toBe(0);
+    expect(stdout).toContain('no ground truth in the folder');
+    for (const file of ['defended.safetensors', 'suspects.csv']) {
+      expect(sha256(at('blind', file)), file).toBe(sha256(at('repaired', file)));
+    }
+    const card = JSON.parse(readFileSync(at('blind', 'card.json'), 'utf8')) as RunCard;
+    expect(card.rows[0]?.figures).toBeNull();
+    expect(card.config.poison).toBeNull();
+    await padFt(['poison', ...TINY_DATA, ...COMPUTE, '--out', 'set'], inFolder);
+  });
+
+  it('evaluate measures what the card says', async () => {
+    const args = ['evaluate', '--model', 'repaired/defended.safetensors', '--data', 'set', ...COMPUTE, '--json'];
+    const { code, stdout } = await padFt(args, inFolder);
+    expect(code).toBe(0);
+    const { rows } = JSON.parse(readFileSync(at('repaired', 'card.json'), 'utf8')) as RunCard;
+    const row = rows[0];
+    expect(lastLine(stdout).evaluation).toEqual(row?.figures?.evaluations[row.returned]);
+  });
+
+  it('evaluate takes a clean data set too, and then knows no attack', async () => {
+    const args = ['evaluate', '--model', 'victim/victim.safetensors', ...TINY_DATA, ...COMPUTE, '--json'];
+    const { code, stdout } = await padFt(args, inFolder);
+    expect(code).toBe(0);
+    expect(lastLine(stdout).evaluation).toMatchObject({ acc: expect.any(Number), asr: null, ra: null });
+  });
+
+  it('evaluate says what to do with the folder of a single defence', async () => {
+    const { code, stderr } = await padFt(['evaluate', 'repaired'], inFolder);
+    expect(code).toBe(2);
+    expect(stderr).toContain('pad-ft evaluate --model repaired/defended.safetensors --data');
+  });
+
+  it('a changed training set is refused', async () => {
+    const path = at('set', 'train.safetensors');
+    const bytes = readFileSync(path);
+    bytes[bytes.length - 1] = (bytes.at(-1) as number) ^ 1;
+    writeFileSync(path, bytes);
+    const { code, stdout } = await padFt([...defend, '--out', 'changed', '--json'], inFolder);
+    expect(code).toBe(1);
+    expect(lastLine(stdout)).toMatchObject({ type: 'error', code: 'ERR_CHECKSUM' });
+    expect(readdirSync(folder.path)).not.toContain('changed');
+  });
+});
+
+describe('demo', () => {
+  it('runs it all, ends in one table, and evaluate finds the same', async () => {
+    const args = ['demo', ...TINY_DATA, '--epochs', '4', ...TINY_TRAINING, '--preset', 'default', '--out', 'demo'];
+    const run = await padFt(args, inFolder);
+    expect(run.stderr).toContain('epoch 4/4');
+    expect(run.code).toBe(0);
+    for (const row of ['victim', 'default:', 'everything is in demo']) expect(run.stdout).toContain(row);
+    const again = await padFt(['evaluate', 'demo', ...COMPUTE, '--json'], inFolder);
+    expect(again.code).toBe(0);
+    expect(lastLine(again.stdout)).toMatchObject({ type: 'result', same: true, tolerance: 0 });
+  });
+
+  it('evaluate exits with 1 when a figure differs from the card', async () => {
+    const path = at('demo', 'card.json');
+    const card = JSON.parse(readFileSync(path, 'utf8')) as { victim: { evaluation: { acc: number } } };
+    card.victim.evaluation.acc = card.victim.evaluation.acc > 0.5 ? 0 : 1;
+    writeFileSync(path, JSON.stringify(card));
+    const { code, stdout } = await padFt(['evaluate', 'demo', ...COMPUTE], inFolder);
+    expect(code).toBe(1);
+    expect(stdout).toContain('DIFFERS');
+  });
+});

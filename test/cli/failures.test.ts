@@ -1,0 +1,151 @@
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { buildCli, jsonLines, lastLine, padFt, temporaryFolder } from './support.js';
+
+const NO_ADDON = { PAD_FT_ADDON: '/nowhere/padft.node' };
+
+beforeAll(buildCli);
+
+describe('wrong usage exits with 2, before anything is loaded', () => {
+  const cases: readonly [what: string, args: readonly string[], told: string][] = [
+    ['a misspelt command', ['doctr'], 'Did you mean doctor?'],
+    ['a misspelt option', ['train', '--epoch', '3', '--out', 'x'], 'Did you mean --epochs?'],
+    ['a missing option', ['poison', '--dataset', 'synthetic'], '--out <folder>'],
+    ['a missing argument', ['dataset'], "missing required argument 'name'"],
+    ['a word that is none of the choices', ['dataset', 'mnist'], 'cifar10, cifar100, synthetic'],
+    ['a number that is none', ['train', '--data', 's', '--out', 'x', '--epochs', 'ten'], 'Expected a number.'],
+    ['an empty number', ['train', '--data', 's', '--out', 'x', '--epochs', ''], 'Expected a number.'],
+    ['a boolean that is none', ['train', '--data', 's', '--out', 'x', '--flip', 'yes'], 'Expected true or false.'],
+    ['a device that is none', ['train', '--data', 's', '--out', 'x', '--device', 'gpu'], 'auto, cpu, cuda or cuda:N'],
+    ['no data', ['train', '--out', 'x'], '--data: expected the folder of a training set'],
+    ['two data sets', ['train', '--data', 's', '--dataset', 'synthetic', '--out', 'x'], "'--dataset <name>'"],
+    [
+      'a flag of another data set',
+      ['dataset', 'synthetic', '--path', 'x'],
+      '--path: the data set synthetic has no such option',
+    ],
+    [
+      'an option of another attack',
+      ['poison', '--dataset', 'synthetic', '--out', 'x', '--blended.alpha', '0.1'],
+      '--blended.alpha: the attack is badnets',
+    ],
+    [
+      'a setting out of range, named by its flag',
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--purify.count', '0'],
+      'purify.count: expected an integer ≥ 1, got 0',
+    ],
+    [
+      'output over the input',
+      ['defend', '--model', 'x/defended.safetensors', '--data', 's', '--out', 'x'],
+      'is the model to be defended',
+    ],
+    ['neither a run nor a model', ['evaluate'], 'expected either the folder of a finished run'],
+  ];
+
+  it.each(cases)('%s', async (_, args, told) => {
+    const { code, stdout, stderr } = await padFt(args, { env: NO_ADDON });
+    expect(stderr).toContain(told);
+    expect(stdout).toBe('');
+    expect(code).toBe(2);
+    const json = await padFt([...args, '--json'], { env: NO_ADDON });
+    expect(json.code).toBe(2);
+    const lines = jsonLines(json.stdout);
+    expect(lines.filter(({ type }) => type === 'error' || type === 'result')).toEqual([lines.at(-1)]);
+    expect(lines.at(-1)).toMatchObject({ type: 'error', code: 'ERR_OPTION' });
+    expect(lines.map(({ seq }) => seq)).toEqual(lines.map((_line, i) => i));
+  });
+
+  it('no command at all prints the help, to standard error', async () => {
+    const { code, stdout, stderr } = await padFt([]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toContain('Usage: pad-ft');
+  });
+});
+
+describe('a machine that lacks something exits with 3', () => {
+  it('without the addon, and says what to run', async () => {
+    const args = ['train', '--dataset', 'synthetic', '--out', 'x', '--json'];
+    const { code, stdout, stderr } = await padFt(args, { env: NO_ADDON });
+    expect(code).toBe(3);
+    expect(stderr).toContain('npm run setup');
+    expect(lastLine(stdout)).toMatchObject({ type: 'error', code: 'ERR_ADDON' });
+  });
+
+  it('without the device asked for, and never computes elsewhere instead', async () => {
+    using folder = temporaryFolder();
+    const args = ['train', '--dataset', 'synthetic', '--out', 'x', '--device', 'cuda', '--json'];
+    const { code, stdout } = await padFt(args, { cwd: folder.path, env: { CUDA_VISIBLE_DEVICES: '' } });
+    expect(code).toBe(3);
+    expect(lastLine(stdout)).toMatchObject({ type: 'error', code: 'ERR_DEVICE', details: { device: 'cuda' } });
+    expect(existsSync(join(folder.path, 'x'))).toBe(false);
+  });
+});
+
+describe('a run that fails exits with 1', () => {
+  it('for data that are not there', async () => {
+    const { code, stdout, stderr } = await padFt(['dataset', 'cifar10', '--path', '/nowhere', '--json']);
+    expect(code).toBe(1);
+    expect(stderr).toContain('/nowhere');
+    expect(lastLine(stdout)).toMatchObject({ type: 'error', code: 'ERR_FILE_MISSING', details: { path: '/nowhere' } });
+  });
+
+  it('for a model that is not there, and for one that is something else', async () => {
+    using folder = temporaryFolder();
+    const model = join(folder.path, 'model.safetensors');
+    const args = ['evaluate', '--model', model, '--dataset', 'synthetic', '--device', 'cpu', '--json'];
+    const missing = await padFt(args);
+    expect(missing.code).toBe(1);
+    expect(lastLine(missing.stdout)).toMatchObject({ type: 'error', code: 'ERR_FILE_MISSING' });
+    writeFileSync(model, 'not a model \u001b[31m');
+    const wrong = await padFt(args);
+    expect(wrong.code).toBe(1);
+    expect(lastLine(wrong.stdout)).toMatchObject({ type: 'error', code: 'ERR_FILE_FORMAT' });
+    expect(wrong.stderr).not.toContain('\u001b');
+  });
+});
+
+describe('standard output', () => {
+  it('may be closed early', async () => {
+    const { code, signal, stderr } = await padFt(['list', 'presets', '--json'], {
+      onOutput: (_, child) => child.stdout?.destroy(),
+    });
+    expect({ code, signal, stderr }).toEqual({ code: 0, signal: null, stderr: '' });
+  });
+
+  it.skipIf(!existsSync('/dev/full'))(
+    'that cannot be written fails the command (skipped where there is no /dev/full)',
+    () => {
+      const full = openSync('/dev/full', 'w');
+      try {
+        const cli = process.env.PAD_FT_TEST_CLI ?? join(import.meta.dirname, '../../dist/cli/main.js');
+        const ended = spawnSync(process.execPath, [cli, 'list', 'presets'], {
+          stdio: ['ignore', full, 'pipe'],
+          encoding: 'utf8',
+        });
+        expect(ended.status).toBe(1);
+        expect(ended.stderr).toContain('standard output could not be written');
+      } finally {
+        closeSync(full);
+      }
+    },
+  );
+
+  it('is never coloured; standard error is when asked, and not with --no-color', async () => {
+    const args = ['dataset', 'synthetic', '--train-rows', '20', '--test-rows', '20'];
+    const coloured = await padFt(args, { env: { FORCE_COLOR: '1', TERM: 'xterm' } });
+    expect(coloured.stderr).toContain('\u001b[');
+    expect(coloured.stdout).not.toContain('\u001b');
+    const plain = await padFt([...args, '--no-color'], { env: { FORCE_COLOR: '1', TERM: 'xterm' } });
+    expect(plain.stderr).not.toContain('\u001b');
+  });
+
+  it('stays the same with --quiet, and standard error is silent', async () => {
+    const args = ['dataset', 'synthetic', '--train-rows', '20', '--test-rows', '20'];
+    const loud = await padFt(args);
+    const quiet = await padFt([...args, '--quiet']);
+    expect(quiet).toEqual({ ...loud, stderr: '' });
+    expect(loud.stderr).not.toBe('');
+  });
+});

@@ -1,0 +1,82 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { PRESETS } from '../../src/defenses/pad-ft/options.js';
+import { TRAIN_DEFAULTS } from '../../src/train.js';
+import { VERSION } from '../../src/version.js';
+import { buildCli, lastLine, padFt } from './support.js';
+
+const COMMANDS = ['demo', 'doctor', 'dataset', 'poison', 'train', 'defend', 'evaluate', 'list'];
+
+/** Nothing here may need the addon. */
+const NO_ADDON = { PAD_FT_ADDON: '/nowhere/padft.node' };
+
+beforeAll(buildCli);
+
+describe('help', () => {
+  it('lists every command, and needs no addon', async () => {
+    const { code, stdout, stderr } = await padFt(['--help'], { env: NO_ADDON });
+    expect(code).toBe(0);
+    expect(stderr).toBe('');
+    for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${command} `, 'm'));
+    expect(stdout).toContain('Exit codes:');
+  });
+
+  it('prints the version', async () => {
+    expect(await padFt(['--version'], { env: NO_ADDON })).toMatchObject({
+      code: 0,
+      stdout: `${VERSION}\n`,
+      stderr: '',
+    });
+  });
+
+  it.each(COMMANDS)('%s explains itself with examples', async (command) => {
+    const { code, stdout } = await padFt([command, '--help'], { env: NO_ADDON });
+    expect(code).toBe(0);
+    expect(stdout).toContain('Examples:');
+    expect(stdout).toContain('--json');
+    expect((await padFt(['help', command], { env: NO_ADDON })).stdout).toBe(stdout);
+  });
+
+  it('defend has a flag for every setting, with the default of both presets', async () => {
+    const { stdout } = await padFt(['help', 'defend'], { env: NO_ADDON });
+    const text = stdout.replace(/\s+/g, ' ');
+    for (const stage of ['purify', 'clip', 'tune'] as const) {
+      for (const [name, value] of Object.entries(PRESETS.default[stage])) {
+        const flag = text.indexOf(`--${stage}.${name} `);
+        expect(flag, `--${stage}.${name}`).toBeGreaterThan(-1);
+        const paper: unknown = Reflect.get(PRESETS.paper[stage], name);
+        const shown = paper === value ? `(default: ${value})` : `(default: ${value}, paper: ${paper})`;
+        expect(text.indexOf(shown, flag), `${shown} of --${stage}.${name}`).toBeGreaterThan(flag);
+      }
+    }
+  });
+
+  it('train shows the defaults of the library', async () => {
+    const text = (await padFt(['help', 'train'], { env: NO_ADDON })).stdout.replace(/\s+/g, ' ');
+    for (const name of ['width', 'epochs', 'schedule', 'momentum'] as const) {
+      const flag = text.indexOf(`--${name} <`);
+      expect(text.indexOf(`(default: ${TRAIN_DEFAULTS[name]})`, flag)).toBeGreaterThan(flag);
+    }
+  });
+});
+
+describe('list', () => {
+  it.each(['datasets', 'attacks', 'defenses', 'presets'])('%s, for a person and for a program', async (kind) => {
+    const text = await padFt(['list', kind], { env: NO_ADDON });
+    expect(text).toMatchObject({ code: 0, stderr: '' });
+    const json = await padFt(['list', kind, '--json'], { env: NO_ADDON });
+    const { type, list, items } = lastLine(json.stdout);
+    expect({ type, list }).toEqual({ type: 'result', list: kind });
+    for (const { name } of items as readonly { readonly name: string }[]) expect(text.stdout).toContain(name);
+  });
+
+  it('gives the presets as the library has them', async () => {
+    const { stdout } = await padFt(['list', 'presets', '--json'], { env: NO_ADDON });
+    expect(lastLine(stdout).items).toEqual(Object.entries(PRESETS).map(([name, settings]) => ({ name, settings })));
+  });
+
+  it('models come from the core', async () => {
+    const { code, stdout } = await padFt(['list', 'models']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('preact-resnet18');
+  });
+});

@@ -1,0 +1,340 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  CONTRACT,
+  type NativeAddon,
+  type NativeBoundsFitter,
+  type NativeClassifierTuner,
+  type NativeDataset,
+  type NativeJob,
+  type NativeModel,
+  type NativeTrainer,
+} from '../../src/native/contract.js';
+import { loadAddon } from '../../src/native/load.js';
+
+const CLASSES = 3;
+const ROWS = 12;
+const EVALUATION = { batchSize: 4, precision: 'fp32' } as const;
+const SCORING = { ...EVALUATION, alpha: 0.1, logZero: -9.2, limits: null };
+const RANGES = { ...EVALUATION, statistic: 'max', quantile: 0.9, leaveOneLabelOut: false } as const;
+const EPOCH = {
+  batchSize: 4,
+  dropLast: false,
+  learningRate: [0.01, 0.01],
+  cropPadding: 0,
+  flip: false,
+  seed: 0,
+  precision: 'fp32',
+} as const;
+const STEPS = { steps: 1, learningRate: 0.01, lambda: 0.1, mu: 0, batchSize: 4, suspectBatchSize: 4 };
+const TUNE = { learningRate: 0.01, batchSize: 4 };
+const TUNER = {
+  draws: 1,
+  jitter: 0.4,
+  flip: true,
+  seed: 0,
+  momentum: 0.9,
+  weightDecay: 0,
+  alpha: 0.1,
+  logZero: -9.2,
+  beta: 0.5,
+  nu: 0,
+  margin: 2,
+  precision: 'fp32',
+  featureBatchSize: 4,
+} as const;
+const ROW = Uint32Array.of(1);
+const TRIGGER = { kind: 'blend', alpha: 0.2, pattern: new Uint8Array(3 * 32 * 32) } as const;
+
+interface Handles {
+  readonly dataset: NativeDataset;
+  readonly model: NativeModel;
+  readonly trainer: NativeTrainer;
+  readonly boundsFitter: NativeBoundsFitter;
+  readonly classifierTuner: NativeClassifierTuner;
+}
+type Kind = keyof Handles;
+const KINDS = ['dataset', 'model', 'trainer', 'boundsFitter', 'classifierTuner'] as const satisfies readonly Kind[];
+
+let addon: NativeAddon;
+beforeAll(() => {
+  addon = loadAddon();
+});
+afterAll(() => addon.cancelAll());
+
+function makeDataset(rows = ROWS): NativeDataset {
+  const images = Uint8Array.from({ length: rows * 3 * 32 * 32 }, (_, i) => (i * 31) % 251);
+  const labels = Int32Array.from({ length: rows }, (_, row) => row % CLASSES);
+  return addon.createDataset(
+    images,
+    labels,
+    { count: rows, channels: 3, height: 32, width: 32, classes: CLASSES },
+    'cpu',
+  );
+}
+
+function makeModel(): NativeModel {
+  const options = {
+    classes: CLASSES,
+    width: 4,
+    inputChannels: 3,
+    mean: [0.5, 0.5, 0.5],
+    std: [0.2, 0.2, 0.2],
+    seed: 1,
+    device: 'cpu',
+  } as const;
+  return addon.createModel('preact-resnet18', options);
+}
+
+/** One of each, the workers on the model. */
+function makeHandles(rows = ROWS): Handles {
+  const dataset = makeDataset(rows);
+  const model = makeModel();
+  return {
+    dataset,
+    model,
+    trainer: addon.createTrainer(model, { momentum: 0.9, weightDecay: 0 }),
+    boundsFitter: addon.createBoundsFitter(model, dataset, null, {
+      parameters: 'absolute',
+      granularity: 'per-channel',
+      max: new Float32Array(model.sites.reduce((sum, site) => sum + site.channels, 0)).fill(8),
+      mean: null,
+      scale: 'plain',
+      margin: 2,
+      precision: 'fp32',
+      seed: 0,
+    }),
+    classifierTuner: addon.createClassifierTuner(model, dataset, null, TUNER),
+  };
+}
+
+type Entry = (handles: Handles) => unknown;
+
+/** How every method of every class is called; what it computes is other tests' business. */
+const CALLS: { readonly [K in Kind]: Readonly<Record<string, Entry>> } = {
+  dataset: {
+    shape: ({ dataset }) => dataset.shape,
+    device: ({ dataset }) => dataset.device,
+    bytes: ({ dataset }) => dataset.bytes,
+    labels: ({ dataset }) => dataset.labels(),
+    images: ({ dataset }) => dataset.images(ROW),
+    subset: ({ dataset }) => dataset.subset(ROW),
+    withTrigger: ({ dataset }) => dataset.withTrigger(ROW, TRIGGER, Int32Array.of(0)),
+    dispose: ({ dataset }) => dataset.dispose(),
+  },
+  model: {
+    ...Object.fromEntries(
+      (
+        [
+          'name',
+          'device',
+          'classes',
+          'width',
+          'inputChannels',
+          'mean',
+          'std',
+          'parameterCount',
+          'featureCount',
+          'sites',
+        ] as const
+      ).map((key): [string, Entry] => [key, ({ model }) => model[key]]),
+    ),
+    clone: ({ model }) => model.clone('cpu'),
+    state: ({ model }) => model.state(),
+    loadState: ({ model }) => model.loadState([]),
+    bounds: ({ model }) => model.bounds(),
+    setBounds: ({ model }) => model.setBounds({ max: null, mean: null }),
+    predict: ({ model, dataset }) => model.predict(dataset, EVALUATION),
+    logits: ({ model, dataset }) => model.logits(dataset, EVALUATION),
+    features: ({ model, dataset }) => model.features(dataset, EVALUATION),
+    score: ({ model, dataset }) => model.score(dataset, SCORING),
+    activationRanges: ({ model, dataset }) => model.activationRanges(dataset, RANGES),
+    dispose: ({ model }) => model.dispose(),
+  },
+  trainer: {
+    epoch: ({ trainer, dataset }) => trainer.epoch(dataset, EPOCH),
+    state: ({ trainer }) => trainer.state(),
+    loadState: ({ trainer }) => trainer.loadState(new Float32Array(1)),
+    dispose: ({ trainer }) => trainer.dispose(),
+  },
+  boundsFitter: {
+    steps: ({ boundsFitter }) => boundsFitter.steps(STEPS),
+    bounds: ({ boundsFitter }) => boundsFitter.bounds(),
+    dispose: ({ boundsFitter }) => boundsFitter.dispose(),
+  },
+  classifierTuner: {
+    epoch: ({ classifierTuner }) => classifierTuner.epoch(TUNE),
+    dispose: ({ classifierTuner }) => classifierTuner.dispose(),
+  },
+};
+
+/** These only read what never changes, so a running job does not hinder them. */
+const ALWAYS_READABLE = new Set([
+  'shape',
+  'device',
+  'bytes',
+  'labels',
+  'images',
+  'name',
+  'classes',
+  'width',
+  'inputChannels',
+  'mean',
+  'std',
+  'parameterCount',
+  'featureCount',
+  'sites',
+]);
+/** A data set may be read by any number of calls at once. */
+const SHARED = new Set(['subset', 'withTrigger']);
+
+function isJob(value: unknown): value is NativeJob<unknown> {
+  return typeof value === 'object' && value !== null && Reflect.get(value, 'promise') instanceof Promise;
+}
+
+/** The code of the error a call throws or its job rejects with; null when it succeeds. */
+async function codeOf(call: () => unknown): Promise<string | null> {
+  try {
+    const result = call();
+    if (isJob(result)) await result.promise;
+    return null;
+  } catch (error) {
+    return String(Reflect.get(error as object, 'code'));
+  }
+}
+
+function memberNames(object: object): string[] {
+  const names = new Set<string>();
+  for (let at: object | null = object; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
+    for (const name of Object.getOwnPropertyNames(at)) if (name !== 'constructor') names.add(name);
+  }
+  return [...names].sort();
+}
+
+describe('the addon exports what the contract declares and nothing else', () => {
+  test('functions', () => {
+    expect(memberNames(addon)).toEqual([...CONTRACT.functions].sort());
+    for (const name of CONTRACT.functions) expect(addon[name]).toBeTypeOf('function');
+  });
+
+  test.each(KINDS)('%s', (kind) => {
+    const handles = makeHandles();
+    expect(memberNames(handles[kind])).toEqual([...CONTRACT[kind]].sort());
+    expect(Object.keys(CALLS[kind]).sort()).toEqual([...CONTRACT[kind]].sort());
+  });
+});
+
+describe('every entry answers on a fresh handle', () => {
+  for (const kind of KINDS) {
+    test.each(Object.keys(CALLS[kind]))(`${kind}.%s`, async (name) => {
+      const code = await codeOf(() => CALLS[kind][name]?.(makeHandles()));
+      // An empty state and a momentum of one value fit no network; everything else here is valid.
+      expect(code).toBe(name === 'loadState' ? 'ERR_MODEL' : null);
+    });
+  }
+});
+
+describe('every entry refuses a disposed handle', () => {
+  for (const kind of KINDS) {
+    test.each(Object.keys(CALLS[kind]))(`${kind}.%s`, async (name) => {
+      const handles = makeHandles();
+      handles[kind].dispose();
+      const code = await codeOf(() => CALLS[kind][name]?.(handles));
+      expect(code).toBe(name === 'dispose' ? null : 'ERR_DISPOSED');
+    });
+  }
+
+  test('a disposed argument too', async () => {
+    const handles = makeHandles();
+    handles.dataset.dispose();
+    for (const call of [CALLS.model.predict, CALLS.model.score, CALLS.trainer.epoch]) {
+      expect(await codeOf(() => call?.(handles))).toBe('ERR_DISPOSED');
+    }
+    handles.model.dispose();
+    expect(await codeOf(() => addon.createTrainer(handles.model, { momentum: 0, weightDecay: 0 }))).toBe(
+      'ERR_DISPOSED',
+    );
+    // The workers' own model is gone: they refuse instead of computing on what is not there.
+    expect(await codeOf(() => handles.boundsFitter.steps(STEPS))).toBe('ERR_DISPOSED');
+    expect(await codeOf(() => handles.classifierTuner.epoch(TUNE))).toBe('ERR_DISPOSED');
+    expect(await codeOf(() => handles.trainer.state())).toBe('ERR_DISPOSED');
+  });
+});
+
+describe('every entry of a busy handle reads, shares or refuses', () => {
+  for (const kind of KINDS) {
+    test.each(Object.keys(CALLS[kind]))(`${kind}.%s`, async (name) => {
+      const handles = makeHandles(400);
+      const busy =
+        kind === 'boundsFitter'
+          ? handles.boundsFitter.steps({ ...STEPS, steps: 200 })
+          : kind === 'classifierTuner'
+            ? handles.classifierTuner.epoch(TUNE)
+            : handles.trainer.epoch(handles.dataset, EPOCH);
+      const outcome = busy.promise.then(
+        () => null,
+        (error: unknown) => String(Reflect.get(error as object, 'code')),
+      );
+      // The refusal comes at once, from the call itself; a shared read is a job that waits its turn.
+      let code: string | null = null;
+      let job: NativeJob<unknown> | undefined;
+      try {
+        const result = CALLS[kind][name]?.(handles);
+        if (isJob(result)) job = result;
+      } catch (error) {
+        code = String(Reflect.get(error as object, 'code'));
+      }
+      busy.cancel();
+      expect(await outcome).toBe('ERR_ABORTED');
+      if (job) await job.promise;
+      expect(code).toBe(ALWAYS_READABLE.has(name) || SHARED.has(name) ? null : 'ERR_BUSY');
+      expect(await codeOf(() => handles[kind].dispose())).toBeNull();
+    });
+  }
+});
+
+describe('a wrong handle is refused', () => {
+  const impostors: readonly [string, (handles: Handles) => unknown][] = [
+    ['undefined', () => undefined],
+    ['null', () => null],
+    ['a number', () => 7],
+    ['a plain object', () => ({ shape: {}, labels() {} })],
+    ['a handle of another kind', ({ trainer }) => trainer],
+    ['an heir of a real handle', ({ dataset }) => Object.create(dataset)],
+  ];
+  test.each(impostors)('%s', async (_, impostor) => {
+    const handles = makeHandles();
+    const { model, trainer } = handles;
+    const wrong = impostor(handles) as never;
+    const calls = [
+      () => model.predict(wrong, EVALUATION),
+      () => model.logits(wrong, EVALUATION),
+      () => model.features(wrong, EVALUATION),
+      () => model.score(wrong, SCORING),
+      () => model.activationRanges(wrong, RANGES),
+      () => trainer.epoch(wrong, EPOCH),
+      () => addon.createTrainer(wrong, { momentum: 0, weightDecay: 0 }),
+      () => addon.createClassifierTuner(wrong, handles.dataset, null, TUNER),
+      () => addon.createClassifierTuner(model, wrong, null, TUNER),
+    ];
+    for (const call of calls) expect(await codeOf(call)).toBe('ERR_HANDLE');
+  });
+
+  test('a method borrowed from another class, and a handle made by new', async () => {
+    const { dataset, model } = makeHandles();
+    expect(() => Reflect.apply(model.bounds, dataset, [])).toThrow();
+    expect(() => Reflect.apply(dataset.labels, {}, [])).toThrow();
+    const made = Reflect.construct(dataset.constructor, []);
+    expect(await codeOf(() => made.labels())).toBe('ERR_HANDLE');
+    expect(await codeOf(() => model.predict(made, EVALUATION))).toBe('ERR_HANDLE');
+  });
+});
+
+test('a wrong option is named by its path', async () => {
+  const { model, dataset, trainer } = makeHandles();
+  const refused = (call: () => unknown) => expect(call).toThrow(expect.objectContaining({ code: 'ERR_OPTION' }));
+  refused(() => model.predict(dataset, { ...EVALUATION, batchSize: 0 }));
+  refused(() => trainer.epoch(dataset, { ...EPOCH, cropPadding: -1 }));
+  expect(() => trainer.epoch(dataset, { ...EPOCH, batchSize: 1.5 })).toThrow(/train\.batchSize/);
+  expect(() => model.score(dataset, { ...SCORING, alpha: Number.NaN })).toThrow(/score\.alpha/);
+  expect(await codeOf(() => dataset.subset(Uint32Array.of(ROWS)))).toBe('ERR_DATA');
+});
