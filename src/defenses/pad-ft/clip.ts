@@ -5,7 +5,7 @@ import { type EvaluationOptions, type Model, NO_BOUNDS } from '../../model.js';
 import type { BoundsFitterOptions, FitStepsResult, NativeBounds, NativeBoundsFitter } from '../../native/contract.js';
 import { callNative, runJob } from '../../native/job.js';
 import { loadAddon } from '../../native/load.js';
-import { streamSeed } from '../../random.js';
+import { Random, streamSeed } from '../../random.js';
 import type { ClipSettings } from './options.js';
 
 /** What stage 2 works on. `model` is bounded in place: hand it a clone of the victim. */
@@ -128,7 +128,7 @@ async function mmBm(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipR
 async function settle(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipResult> {
   const { model, suspects, settings } = input;
   const judged = input.heldOut ?? input.purified;
-  const shown = suspects === null ? null : await firstRows(suspects, SUSPECTS_SHOWN, input.evaluation);
+  const shown = suspects === null ? null : await someRows(suspects, SUSPECTS_SHOWN, input);
   try {
     const before = await accuracyOn(input, judged);
     const floor = before - input.maxAccDrop;
@@ -176,6 +176,8 @@ async function accuracyOn(input: ClipInput, data: Dataset): Promise<number> {
   return accuracy(await input.model.predict(data, evaluation), data.labels());
 }
 
-function firstRows(data: Dataset, count: number, evaluation: EvaluationOptions): Promise<Dataset> {
-  return data.subset(Uint32Array.from({ length: Math.min(count, data.count) }, (_, row) => row), evaluation);
+// At random: suspects come with the surest first, and those give way first.
+function someRows(data: Dataset, count: number, { seed, evaluation }: ClipInput): Promise<Dataset> {
+  const order = new Random(streamSeed(seed, 'clip')).permutation(data.count);
+  return data.subset(order.slice(0, count), evaluation);
 }
