@@ -1,5 +1,4 @@
-// The demonstration from code: a backdoored network trained, caught and repaired. `npm run setup`, then
-// `node examples/demo.mjs [folder]`.
+// A backdoored network trained, caught and repaired, from code: `npm run setup`, then `node examples/demo.mjs [folder]`.
 import { formatTable, runExperiment } from 'pad-ft';
 
 const { card, folder } = await runExperiment(
@@ -7,12 +6,17 @@ const { card, folder } = await runExperiment(
     dataset: 'synthetic',
     datasetOptions: { train: 4000, test: 1000 },
     poison: { attack: 'badnets', rate: 0.1, target: 0 },
-    train: { width: 16, epochs: 6, batchSize: 64, learningRate: 0.05, schedule: 'triangular', cropPadding: 0 },
-    defenses: [
-      { name: 'default', options: { preset: 'default' } },
-      { name: 'paper', options: { preset: 'paper' } },
-    ],
-    folder: process.argv[2] ?? 'pad-ft-demo',
+    train: {
+      width: 16,
+      epochs: 6,
+      batchSize: 64,
+      learningRate: 0.05,
+      schedule: 'triangular',
+      cropPadding: 0,
+      flip: false,
+    },
+    defenses: [{ name: 'pad-ft', options: { purify: { count: 500, statistic: 'max' }, holdout: 300 } }],
+    folder: process.argv[2] ?? 'pad-ft-example',
   },
   {
     onEvent(event) {
@@ -22,5 +26,4 @@ const { card, folder } = await runExperiment(
   },
 );
 
-console.log(formatTable(card));
-console.log(`models, suspects and the card are in ${folder}`);
+console.log(`${formatTable(card)}models, suspects and the card are in ${folder}`);

@@ -170,23 +170,36 @@ interface Start {
   readonly history: readonly EpochReport[];
 }
 
-async function begin(data: Dataset, normalisation: Normalisation, settings: TrainSettings, context: TrainContext): Promise<Start> {
+async function begin(
+  data: Dataset,
+  normalisation: Normalisation,
+  settings: TrainSettings,
+  context: TrainContext,
+): Promise<Start> {
   const { momentum, weightDecay } = settings;
-  const makeTrainer = (model: Model) => callNative(() => loadAddon().createTrainer(model.native, { momentum, weightDecay }));
+  const makeTrainer = (model: Model) =>
+    callNative(() => loadAddon().createTrainer(model.native, { momentum, weightDecay }));
   if (context.resume && context.checkpoint !== undefined && existsSync(context.checkpoint)) {
     const loaded = await loadModel(context.checkpoint, { device: data.device, extraPrefixes: ['trainer.'] });
     const saved = loaded.metadata.get('pad-ft.train');
     const values = loaded.extra.get(MOMENTUM);
     if (saved === undefined || values === undefined) {
-      throw new PadFtError('ERR_MODEL', `${context.checkpoint} is a model, not a checkpoint; train without --resume, or name another file`);
+      throw new PadFtError(
+        'ERR_MODEL',
+        `${context.checkpoint} is a model, not a checkpoint; train without --resume, or name another file`,
+      );
     }
     const { settings: before, history } = JSON.parse(saved) as { settings: TrainSettings; history: EpochReport[] };
     const changed = Object.keys(settings).filter((key) => Reflect.get(before, key) !== Reflect.get(settings, key));
     if (changed.length > 0) {
       loaded.model.dispose();
-      throw new PadFtError('ERR_MODEL', `${context.checkpoint} was made with other settings (${changed.join(', ')}); use the same, or train without --resume`, {
-        details: { changed },
-      });
+      throw new PadFtError(
+        'ERR_MODEL',
+        `${context.checkpoint} was made with other settings (${changed.join(', ')}); use the same, or train without --resume`,
+        {
+          details: { changed },
+        },
+      );
     }
     const trainer = makeTrainer(loaded.model);
     // Not slice(): on a Buffer that is a view, and its buffer the whole file.
@@ -218,7 +231,12 @@ class CheckpointWriter {
     this.#savedEpochs = savedEpochs;
   }
 
-  async offer(model: Model, trainer: NativeTrainer, settings: TrainSettings, history: readonly EpochReport[]): Promise<void> {
+  async offer(
+    model: Model,
+    trainer: NativeTrainer,
+    settings: TrainSettings,
+    history: readonly EpochReport[],
+  ): Promise<void> {
     if (this.#path === undefined) return;
     const start = performance.now();
     const due = start - this.#lastEnd >= this.#lastCost / CHECKPOINT_SHARE;

@@ -31,10 +31,12 @@ at::Tensor ClassifierTuner::augmented(const at::Tensor& rows, Stream& stream) co
   const int64_t count = rows.size(0);
   auto table = at::zeros({4, count}, at::kLong);
   auto factors = at::empty({2, count});
+  auto* mirrored = table.data_ptr<int64_t>() + 3 * count;
+  auto* factor = factors.data_ptr<float>();
   for (int64_t i = 0; i < count; ++i) {
-    if (options_.flip) table[3][i] = static_cast<int64_t>(stream.below(2));
-    factors[0][i] = stream.uniform(1 - options_.jitter, 1 + options_.jitter);
-    factors[1][i] = stream.uniform(1 - options_.jitter, 1 + options_.jitter);
+    if (options_.flip) mirrored[i] = static_cast<int64_t>(stream.below(2));
+    factor[i] = static_cast<float>(stream.uniform(1 - options_.jitter, 1 + options_.jitter));
+    factor[count + i] = static_cast<float>(stream.uniform(1 - options_.jitter, 1 + options_.jitter));
   }
   table[0].copy_(rows);
   const auto device = data_.device();

@@ -69,7 +69,7 @@ struct Trainer::Recording {};
 Trainer::Trainer(std::shared_ptr<Network> network, const TrainerOptions& options)
     : network_(std::move(network)), options_(options) {
   const auto float_options = at::TensorOptions().dtype(at::kFloat).device(network_->device());
-  momentum_ = at::zeros({network_->parameter_count()}, float_options);
+  momentum_ = at::zeros_like(network_->flat_weights());
   learning_rate_ = at::zeros({}, float_options);
   loss_sum_ = at::zeros({}, float_options.dtype(at::kDouble));
   correct_ = at::zeros({}, float_options.dtype(at::kLong));

@@ -43,7 +43,7 @@ class Trainer {
   /// must be restored from a checkpoint; ERR_ABORTED in the middle leaves it part-way through the epoch.
   EpochResult epoch(const Dataset& data, const EpochOptions& options, const Control& control);
 
-  /// float32, one value per parameter in the network's flat order.
+  /// float32, in the network's flat order, padding included.
   at::Tensor momentum() const { return momentum_; }
   void set_momentum(const at::Tensor& momentum);
 

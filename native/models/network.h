@@ -64,7 +64,8 @@ class Network {
   const NetworkOptions& options() const { return options_; }
   at::Device device() const { return weights_.device(); }
   int64_t site_channels() const;
-  int64_t parameter_count() const { return weights_.numel(); }
+  /// Learned parameters; `flat_weights()` is longer by its padding, which stays 0.
+  int64_t parameter_count() const { return parameter_count_; }
 
   /// Every state entry, in PyTorch's order. The tensors are views: writing them writes the network.
   const std::vector<NamedTensor>& state() const { return state_; }
@@ -106,9 +107,10 @@ class Network {
 
  protected:
   NetworkOptions options_;
-  at::Tensor weights_;    // float32, all learned parameters
+  at::Tensor weights_;    // float32, all learned parameters, each tensor at an aligned offset
   at::Tensor gradients_;  // the same layout, while training
   std::vector<NamedTensor> state_;
+  int64_t parameter_count_ = 0;
   uint64_t version_ = 0;
 };
 

@@ -16,6 +16,11 @@ using at::Tensor;
 
 constexpr double kEpsilon = 1e-5;
 
+// Views of the flat buffer start at multiples of this many elements: CUDA's vector loads need 16-byte addresses, in
+// bfloat16 too.
+constexpr int64_t kAlignment = 16;
+int64_t aligned(int64_t count) { return (count + kAlignment - 1) / kAlignment * kAlignment; }
+
 struct BatchNorm {
   Tensor weight, bias, mean, var;
 };
@@ -216,17 +221,27 @@ class PreActResNet18 final : public Network {
 
   // The flat buffer: convolutions first (one slice to convert in low precision), then the classifier, then batch norms.
   void allocate(at::Device device) {
-    convolution_numel_ = options_.width * options_.input_channels * 9;
-    norm_numel_ = 0;
+    convolution_numel_ = norm_numel_ = statistic_numel_ = parameter_count_ = 0;
+    const auto convolution = [&](int64_t count) {
+      convolution_numel_ += aligned(count);
+      parameter_count_ += count;
+    };
+    convolution(options_.width * options_.input_channels * 9);
     for (const auto& block : blocks_) {
-      convolution_numel_ += block.out * block.in * 9 + block.out * block.out * 9;
-      if (block.has_shortcut()) convolution_numel_ += block.out * block.in;
-      norm_numel_ += block.in + block.out;
+      convolution(block.out * block.in * 9);
+      convolution(block.out * block.out * 9);
+      if (block.has_shortcut()) convolution(block.out * block.in);
+      for (const int64_t channels : {block.in, block.out}) {
+        norm_numel_ += 2 * aligned(channels);
+        statistic_numel_ += 2 * aligned(channels);
+        parameter_count_ += 2 * channels;
+      }
     }
-    const int64_t linear = options_.classes * feature_count() + options_.classes;
+    const int64_t linear = aligned(options_.classes * feature_count()) + aligned(options_.classes);
+    parameter_count_ += options_.classes * feature_count() + options_.classes;
     const auto options = at::TensorOptions().device(device);
-    weights_ = at::zeros({convolution_numel_ + linear + 2 * norm_numel_}, options);
-    statistics_ = at::zeros({2 * norm_numel_}, options);
+    weights_ = at::zeros({convolution_numel_ + linear + norm_numel_}, options);
+    statistics_ = at::zeros({statistic_numel_}, options);
     counters_ = at::zeros({static_cast<int64_t>(blocks_.size() * 2)}, options.dtype(at::kLong));
     master_ = convolutions(weights_);
     classifier(weights_, master_);
@@ -243,7 +258,7 @@ class PreActResNet18 final : public Network {
       const int64_t count = out * in * kernel * kernel;
       // Stored as O×H×W×I, seen as O×I×H×W: channels-last, as the maps are.
       auto view = flat.narrow(0, offset, count).view({out, kernel, kernel, in}).permute({0, 3, 1, 2});
-      offset += count;
+      offset += aligned(count);
       return view;
     };
     Weights weights;
@@ -259,20 +274,20 @@ class PreActResNet18 final : public Network {
   void classifier(const Tensor& flat, Weights& weights) const {
     const int64_t count = options_.classes * feature_count();
     weights.linear_weight = flat.narrow(0, convolution_numel_, count).view({options_.classes, feature_count()});
-    weights.linear_bias = flat.narrow(0, convolution_numel_ + count, options_.classes);
+    weights.linear_bias = flat.narrow(0, convolution_numel_ + aligned(count), options_.classes);
   }
 
   std::vector<BatchNorm> norms(const Tensor& flat) const {
-    int64_t offset = weights_.numel() - 2 * norm_numel_, statistic = 0;
+    int64_t offset = weights_.numel() - norm_numel_, statistic = 0;
     std::vector<BatchNorm> result;
     const auto take = [&](int64_t channels) {
       BatchNorm norm;
       norm.weight = flat.narrow(0, offset, channels);
-      norm.bias = flat.narrow(0, offset + channels, channels);
+      norm.bias = flat.narrow(0, offset + aligned(channels), channels);
       norm.mean = statistics_.narrow(0, statistic, channels);
-      norm.var = statistics_.narrow(0, statistic + channels, channels);
-      offset += 2 * channels;
-      statistic += 2 * channels;
+      norm.var = statistics_.narrow(0, statistic + aligned(channels), channels);
+      offset += 2 * aligned(channels);
+      statistic += 2 * aligned(channels);
       result.push_back(norm);
     };
     for (const auto& block : blocks_) {
@@ -356,7 +371,7 @@ class PreActResNet18 final : public Network {
 
   std::vector<Block> blocks_;
   std::vector<ClipSiteInfo> sites_;
-  int64_t convolution_numel_ = 0, norm_numel_ = 0;
+  int64_t convolution_numel_ = 0, norm_numel_ = 0, statistic_numel_ = 0;  // padding included
   Tensor statistics_, counters_, input_mean_, input_std_;
   Weights master_;
   std::vector<BatchNorm> norms_;

@@ -59,7 +59,7 @@ CASE("trainer", "a step is PyTorch's SGD with momentum and weight decay on every
   options.momentum = 0.8;
   options.weight_decay = 0.01;
   Trainer trainer(network, options);
-  const auto momentum = test::random_tensor({network->parameter_count()}, 5, -0.01, 0.01);
+  const auto momentum = test::random_tensor({network->flat_weights().numel()}, 5, -0.01, 0.01);
   trainer.set_momentum(momentum);
   // The momentum entry by entry: the state's views follow the flat order.
   const auto weights = network->flat_weights().clone();

@@ -205,7 +205,7 @@ export interface EpochResult {
 
 export interface NativeTrainer {
   epoch(data: NativeDataset, options: EpochOptions, progress?: NativeProgress): NativeJob<EpochResult>;
-  /** The momentum, for a checkpoint: one value per parameter. */
+  /** The momentum, for a checkpoint: the core's own flat order. */
   state(): NativeJob<Float32Array>;
   loadState(momentum: Float32Array): NativeJob<void>;
   dispose(): void;

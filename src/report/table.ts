@@ -1,4 +1,6 @@
 import Table from 'cli-table3';
+import type { PadFtSettings } from '../defenses/pad-ft/index.js';
+import { PRESETS } from '../defenses/pad-ft/options.js';
 import type { Evaluation } from '../evaluate.js';
 import { safeText } from '../formats/terminal.js';
 import type { StageCost } from '../memory.js';
@@ -109,7 +111,22 @@ function notes(card: RunCard): string[] {
     poison === null || poison.counts.poisoned === 0
       ? `${dataset.name}: ${poison === null ? 'no ground truth, nothing to judge by' : 'not poisoned'}`
       : `${dataset.name}: ${poison.attack.triggerName} (${poison.attack.name}) on ${poison.counts.poisoned} of ${poison.dataset.rows} training images, ${poison.policy}${poison.target === null ? '' : `, target class ${poison.target}`}`;
-  return [setting, ...card.rows.flatMap(rowNotes)].map(safeText);
+  const changes = card.config.defenses.flatMap(({ name, settings }) => {
+    const changed = changedSettings(settings);
+    return changed.length === 0 ? [] : [`${name}: preset ${settings.preset} but for ${changed.join(', ')}`];
+  });
+  return [setting, ...card.rows.flatMap(rowNotes), ...changes].map(safeText);
+}
+
+/** The settings that are not the preset's, the seed aside: `purify.count 500 (3000)`. */
+function changedSettings({ preset, seed: _, ...settings }: PadFtSettings): string[] {
+  const compare = (path: string, value: unknown, usual: unknown): string[] => {
+    if (typeof value !== 'object' || value === null) return value === usual ? [] : [`${path} ${value} (${usual})`];
+    return Object.entries(value).flatMap(([key, field]) =>
+      compare(`${path}.${key}`, field, Reflect.get(Object(usual), key)),
+    );
+  };
+  return Object.entries(settings).flatMap(([key, value]) => compare(key, value, Reflect.get(PRESETS[preset], key)));
 }
 
 function rowNotes(row: CardRow): string[] {
@@ -129,7 +146,7 @@ function rowNotes(row: CardRow): string[] {
     );
   }
   if (row.assumptions.length > 0)
-    said.push(`${row.name}: where the paper is silent it assumes ${row.assumptions.join('; ')}`);
+    said.push(`${row.name}: where the paper is silent the preset assumes ${row.assumptions.join('; ')}`);
   return said;
 }
 

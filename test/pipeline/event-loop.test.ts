@@ -35,7 +35,7 @@ test('training leaves the event loop free', async () => {
   const milliseconds = performance.now() - start;
   (await training).model.dispose();
 
-  expect(milliseconds).toBeGreaterThan(300);
+  expect(milliseconds).toBeGreaterThan(100);
   expect(late.length).toBeGreaterThan(10);
   // The system may give another process our core for a moment: one tick in fifty may be later than the limit.
   expect(share(late, 0.98)).toBeLessThan(50);

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { AttackName } from '../../attacks/index.js';
 import type { DatasetName } from '../../datasets/index.js';
+import type { DefenseRequest } from '../../defense-request.js';
 import { PRESET_NAMES, type PresetName } from '../../defenses/pad-ft/options.js';
 import { DEMO, runDemo } from '../../demo.js';
 import { formatTable } from '../../report/table.js';
@@ -26,6 +27,12 @@ Examples:
   $ pad-ft demo --dataset cifar10 --download --width 64 --epochs 100 --crop-padding 4 --batch-size 128 \\
       --learning-rate 0.01 --schedule cosine --out cifar10-run          the real thing, on a GPU
   $ pad-ft evaluate pad-ft-demo                      does the finished run say the same today?`;
+
+/** The demonstration's own sizes belong to its own data; elsewhere the preset runs as it is. */
+function onlyPreset(preset: PresetName, dataset: DatasetName): readonly DefenseRequest[] {
+  const own = DEMO.defenses?.filter(({ name }) => name === preset) ?? [];
+  return dataset === DEMO.dataset ? own : [{ name: preset, options: { preset } }];
+}
 
 interface Flags extends DatasetFlags, ComputeFlags {
   readonly dataset?: DatasetName;
@@ -65,7 +72,7 @@ export function define(command: Command, run: Run): void {
           poison,
           train: { ...givenSettings(TRAIN_GROUP, values), precision },
           victim: flags.victim,
-          defenses: flags.preset && [{ name: flags.preset, options: { preset: flags.preset } }],
+          defenses: flags.preset && onlyPreset(flags.preset, request.name),
           folder: flags.out,
           device,
           precision,

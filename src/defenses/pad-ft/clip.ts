@@ -91,14 +91,25 @@ async function makeFitter(input: ClipInput): Promise<NativeBoundsFitter> {
     precision: resolvePrecision(evaluation.precision ?? 'auto', model.device, 'evaluation'),
     seed: streamSeed(input.seed, 'clip'),
   };
-  return callNative(() => loadAddon().createBoundsFitter(model.native, purified.native, suspects?.native ?? null, options));
+  return callNative(() =>
+    loadAddon().createBoundsFitter(model.native, purified.native, suspects?.native ?? null, options),
+  );
 }
 
-function fit(input: ClipInput, fitter: NativeBoundsFitter, steps: number, lambda: number, mu: number, done: number): Promise<FitStepsResult> {
+function fit(
+  input: ClipInput,
+  fitter: NativeBoundsFitter,
+  steps: number,
+  lambda: number,
+  mu: number,
+  done: number,
+): Promise<FitStepsResult> {
   const { learningRate, batchSize, suspectBatchSize, steps: total } = input.settings;
   const { signal, onProgress } = input.evaluation;
   return runJob(signal, () =>
-    fitter.steps({ steps, learningRate, lambda, mu, batchSize, suspectBatchSize }, (at) => onProgress?.(done + at, total)),
+    fitter.steps({ steps, learningRate, lambda, mu, batchSize, suspectBatchSize }, (at) =>
+      onProgress?.(done + at, total),
+    ),
   );
 }
 

@@ -9,8 +9,15 @@ import { type ClipResult, clip } from './clip.js';
 import { scoreByClipDrop } from './clip-drop.js';
 import { fineTune, type TuneResult } from './fine-tune.js';
 import { chooseStage, type GateDecision, type Stage, type StageView, viewStage } from './gate.js';
-import { type PadFtOptions, type PadFtSettings, padFtSettings, type PurifierName } from './options.js';
-import { type Purification, type PurifyInput, type RowScores, scoreBySce, scoreCrossLabel, selectRows } from './purify.js';
+import { type PadFtOptions, type PadFtSettings, type PurifierName, padFtSettings } from './options.js';
+import {
+  type Purification,
+  type PurifyInput,
+  type RowScores,
+  scoreBySce,
+  scoreCrossLabel,
+  selectRows,
+} from './purify.js';
 
 /** The purifiers by name: each gives every row one score. */
 export const PURIFIER_TABLE: Readonly<Record<PurifierName, (input: PurifyInput) => Promise<RowScores>>> = {
@@ -81,8 +88,22 @@ export async function padFt(
     const repairs = settings.always || purification.verdict.attacked.length > 0;
     const views: StageView[] = [await viewStage('victim', victim, rows.heldOut, rows.suspects, evaluation)];
     if (!repairs) {
-      const gate = { stage: 'victim' as const, reason: 'no evidence of a backdoor: the model is returned as it is', views };
-      return result({ settings, purification, pad: null, padFt: null, victim, gate, clipping: null, tuning: null, watch });
+      const gate = {
+        stage: 'victim' as const,
+        reason: 'no evidence of a backdoor: the model is returned as it is',
+        views,
+      };
+      return result({
+        settings,
+        purification,
+        pad: null,
+        padFt: null,
+        victim,
+        gate,
+        clipping: null,
+        tuning: null,
+        watch,
+      });
     }
 
     // Stage 2: bounds on what clean images need.

@@ -24,8 +24,8 @@ export interface PurifySettings {
   readonly alpha: number;
   /** cross-label: the limits are this quantile of what rows of the other labels show. */
   readonly quantile: number;
-  /** cross-label: the statistic that is limited. */
-  readonly statistic: 'mean' | 'max';
+  /** cross-label: the statistic of a channel's map that is limited; `both` scores under each and takes the worse. */
+  readonly statistic: 'both' | 'mean' | 'max';
   /** cross-label: rows of each label that the limits are measured on. */
   readonly rowsPerLabel: number;
   /** clip-drop: rounds of scoring, clipping and scoring again. */
@@ -117,10 +117,10 @@ const PURIFY: PurifySettings = {
   count: 3000,
   alpha: 0.1,
   quantile: 0.95,
-  statistic: 'mean',
+  statistic: 'both',
   rowsPerLabel: 400,
   rounds: 3,
-  verdictSeparation: 2,
+  verdictSeparation: 3,
   verdictGain: 0.1,
   suspectPosterior: 0.9,
 };
@@ -221,8 +221,9 @@ function checkPurify(purify: PurifySettings): void {
   choice('purify.purifier', purify.purifier, PURIFIERS);
   integer('purify.count', purify.count, 1);
   if (!(purify.alpha > 0 && purify.alpha <= 1)) throw invalidOption('purify.alpha', 'a number in (0, 1]', purify.alpha);
-  if (!(purify.quantile > 0 && purify.quantile <= 1)) throw invalidOption('purify.quantile', 'a number in (0, 1]', purify.quantile);
-  choice('purify.statistic', purify.statistic, ['mean', 'max']);
+  if (!(purify.quantile > 0 && purify.quantile <= 1))
+    throw invalidOption('purify.quantile', 'a number in (0, 1]', purify.quantile);
+  choice('purify.statistic', purify.statistic, ['both', 'mean', 'max']);
   integer('purify.rowsPerLabel', purify.rowsPerLabel, 8);
   integer('purify.rounds', purify.rounds, 1, 100);
   number('purify.verdictGain', purify.verdictGain, 0, Number.POSITIVE_INFINITY);

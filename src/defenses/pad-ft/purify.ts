@@ -2,7 +2,7 @@ import type { Dataset } from '../../dataset.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import type { Scores } from '../../native/contract.js';
 import { Random, streamSeed } from '../../random.js';
-import { rankAscending, smallestPerLabel } from '../../statistics.js';
+import { interquartileRange, median, rankAscending, smallestPerLabel } from '../../statistics.js';
 import type { ClipSettings, PurifySettings } from './options.js';
 import { judge, type LabelVerdict, type Suspect, type Verdict } from './verdict.js';
 
@@ -60,14 +60,20 @@ export function correctRows(scores: Scores, labels: Int32Array): Uint8Array {
 export async function scoreBySce(input: PurifyInput): Promise<RowScores> {
   const victim = await input.victim.score(input.data, { ...input.evaluation, alpha: input.settings.alpha });
   const score = victim.logOdds.map((value) => -value);
-  return { score, eligible: new Uint8Array(input.data.count).fill(1), victim, alternative: victim.alternative, judges: false };
+  return {
+    score,
+    eligible: new Uint8Array(input.data.count).fill(1),
+    victim,
+    alternative: victim.alternative,
+    judges: false,
+  };
 }
 
 /**
  * Cross-label purification. A trigger drives channels beyond what images of *other* labels drive them to. On the rows
  * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show; the score
  * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
- * their margin. One pass for the ranges and two scoring passes; no gradient, no clean data, no guess of the target.
+ * their margin. One pass for the ranges and one scoring pass a statistic, and one as it is; no gradient, no clean data, no guess of the target.
  */
 export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   const { victim: model, data, settings, evaluation } = input;
@@ -76,15 +82,57 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   const eligible = correctRows(victim, labels);
   const rows = drawPerLabel(labels, eligible, data.classes, settings.rowsPerLabel, input.seed);
   using sample = await data.subset(rows, evaluation);
-  const values = await model.activationRanges(sample, {
-    ...evaluation,
-    statistic: settings.statistic,
-    quantile: settings.quantile,
-    leaveOneLabelOut: true,
+  const kinds = settings.statistic === 'both' ? (['mean', 'max'] as const) : [settings.statistic];
+  const limited: LimitedScores[] = [];
+  for (const statistic of kinds) {
+    const { quantile, alpha } = settings;
+    const values = await model.activationRanges(sample, { ...evaluation, statistic, quantile, leaveOneLabelOut: true });
+    const under = await model.score(data, { ...evaluation, alpha, limits: { statistic, values } });
+    limited.push({ score: dropScore(victim.logOdds, under.logOdds), alternative: under.alternative });
+  }
+  return { ...worst(limited, labels, eligible, data.classes), eligible, victim, judges: true };
+}
+
+/** Drop scores under one kind of limit, and the best label but the given one under it. */
+interface LimitedScores {
+  readonly score: Float32Array;
+  readonly alternative: Int32Array;
+}
+
+/**
+ * The worse of several scores, row by row. A patch drives channels higher than other labels do, a warp broader: each
+ * statistic is blind to what the other sees. Scores are first brought to one scale, the median of the labels' medians
+ * and spreads, which an attacked label or two does not move.
+ */
+function worst(
+  limited: readonly LimitedScores[],
+  labels: Int32Array,
+  eligible: Uint8Array,
+  classes: number,
+): LimitedScores {
+  const [only] = limited;
+  if (limited.length === 1 && only !== undefined) return only;
+  const standard = limited.map(({ score }) => {
+    const groups: number[][] = Array.from({ length: classes }, () => []);
+    labels.forEach((label, row) => {
+      if (eligible[row] === 1) groups[label]?.push(score[row] as number);
+    });
+    const filled = groups.filter((group) => group.length > 0);
+    const centre = filled.length === 0 ? 0 : median(filled.map((group) => median(group)));
+    const spread = filled.length === 0 ? 1 : median(filled.map((group) => interquartileRange(group)));
+    return score.map((value) => (value - centre) / Math.max(spread, Number.EPSILON));
   });
-  const limited = await model.score(data, { ...evaluation, alpha: settings.alpha, limits: { statistic: settings.statistic, values } });
-  const score = dropScore(victim.logOdds, limited.logOdds);
-  return { score, eligible, victim, alternative: limited.alternative, judges: true };
+  const score = new Float32Array(labels.length);
+  const alternative = new Int32Array(labels.length);
+  for (let row = 0; row < labels.length; row++) {
+    let worse = 0;
+    for (let kind = 1; kind < limited.length; kind++) {
+      if ((standard[kind]?.[row] as number) > (standard[worse]?.[row] as number)) worse = kind;
+    }
+    score[row] = standard[worse]?.[row] as number;
+    alternative[row] = limited[worse]?.alternative[row] as number;
+  }
+  return { score, alternative };
 }
 
 /** drop / √(1 + |log-odds|), from the log-odds before and after limiting. */
@@ -93,7 +141,13 @@ export function dropScore(before: Float32Array, after: Float32Array): Float32Arr
 }
 
 /** Up to `perLabel` eligible rows of each label, drawn at random, in ascending order. */
-export function drawPerLabel(labels: Int32Array, eligible: Uint8Array, classes: number, perLabel: number, seed: number): Uint32Array {
+export function drawPerLabel(
+  labels: Int32Array,
+  eligible: Uint8Array,
+  classes: number,
+  perLabel: number,
+  seed: number,
+): Uint32Array {
   const order = new Random(streamSeed(seed, 'purify')).permutation(labels.length);
   const taken = new Uint32Array(classes);
   const rows: number[] = [];
@@ -107,7 +161,12 @@ export function drawPerLabel(labels: Int32Array, eligible: Uint8Array, classes: 
 }
 
 /** From one score a row to the purified set, the suspects and the verdicts. */
-export function selectRows(scores: RowScores, labels: Int32Array, classes: number, settings: PurifySettings): Purification {
+export function selectRows(
+  scores: RowScores,
+  labels: Int32Array,
+  classes: number,
+  settings: PurifySettings,
+): Purification {
   const { clear, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
   const candidates = Uint8Array.from(scores.eligible);
   for (const suspect of suspects) candidates[suspect.row] = 0;

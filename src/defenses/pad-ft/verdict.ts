@@ -106,6 +106,8 @@ function summarise(labels: readonly LabelVerdict[], judges: boolean): Verdict {
   const attacked = labels.filter((label) => label.attacked);
   if (!judges) return { attacked: [], text: 'this purifier ranks rows and draws no verdict' };
   if (attacked.length === 0) return { attacked: [], text: 'no evidence of a backdoor' };
-  const sentences = attacked.map((label) => `label ${label.label}: ${(100 * label.plantedShare).toFixed(0)} % of its rows look planted`);
+  const sentences = attacked.map(
+    (label) => `label ${label.label}: ${(100 * label.plantedShare).toFixed(0)} % of its rows look planted`,
+  );
   return { attacked: attacked.map((label) => label.label), text: sentences.join('; ') };
 }
