@@ -15,7 +15,7 @@ const { card, folder } = await runExperiment(
       cropPadding: 0,
       flip: false,
     },
-    defenses: [{ name: 'pad-ft', options: { purify: { count: 500, statistic: 'max' }, holdout: 300 } }],
+    defenses: [{ name: 'pad-ft', options: { purify: { count: 500 }, holdout: 300 } }],
     folder: process.argv[2] ?? 'pad-ft-example',
   },
   {

@@ -120,7 +120,7 @@ const PURIFY: PurifySettings = {
   statistic: 'both',
   rowsPerLabel: 400,
   rounds: 3,
-  verdictSeparation: 3,
+  verdictSeparation: 2.5,
   verdictGain: 0.1,
   suspectPosterior: 0.9,
 };
