@@ -34,9 +34,15 @@ if (args.threads) addon.setThreads(Number(args.threads));
 const { tensors } = await readSafetensors(args.data);
 const pixels = tensors.get('images');
 const labelBytes = tensors.get('labels').data.slice();
-const labelData = tensors.get('labels').dtype === 'I64' ? Int32Array.from(new BigInt64Array(labelBytes.buffer), Number) : new Int32Array(labelBytes.buffer);
+const labelData =
+  tensors.get('labels').dtype === 'I64'
+    ? Int32Array.from(new BigInt64Array(labelBytes.buffer), Number)
+    : new Int32Array(labelBytes.buffer);
 const shape = { count: rows, channels: 3, height: 32, width: 32, classes: 10 };
-const data = Dataset.from({ images: pixels.data.slice(0, rows * 3072), labels: labelData.slice(0, rows), shape }, args.device);
+const data = Dataset.from(
+  { images: pixels.data.slice(0, rows * 3072), labels: labelData.slice(0, rows), shape },
+  args.device,
+);
 const load = async () => (await loadModel(args.state, { device: args.device })).model;
 const run = (job) => job.promise;
 const first = (count) => data.subset(Uint32Array.from({ length: count }, (_, i) => i));
@@ -45,15 +51,47 @@ const score = (model, set, precision, batch) =>
   run(model.native.score(set.native, { batchSize: batch, precision, alpha: 0.1, logZero: LOG_ZERO, limits: null }));
 const fitter = (model, set, precision) => {
   const start = new Float32Array(model.siteChannels).fill(8);
-  const options = { parameters: 'absolute', granularity: 'per-channel', max: start, mean: null, scale: 'plain', margin: 2, precision, seed: 1 };
+  const options = {
+    parameters: 'absolute',
+    granularity: 'per-channel',
+    max: start,
+    mean: null,
+    scale: 'plain',
+    margin: 2,
+    precision,
+    seed: 1,
+  };
   return addon.createBoundsFitter(model.native, set.native, null, options);
 };
-const steps = (fit, count, batch) => run(fit.steps({ steps: count, learningRate: 0.1, lambda: 0.5, mu: 0, batchSize: batch, suspectBatchSize: 1 }));
+const steps = (fit, count, batch) =>
+  run(fit.steps({ steps: count, learningRate: 0.1, lambda: 0.5, mu: 0, batchSize: batch, suspectBatchSize: 1 }));
 const epoch = (trainer, set, precision, batch, augment, seed) =>
-  run(trainer.epoch(set.native, { batchSize: batch, dropLast: true, learningRate: [0.01, 0.01], cropPadding: augment ? 4 : 0, flip: augment, seed, precision }));
+  run(
+    trainer.epoch(set.native, {
+      batchSize: batch,
+      dropLast: true,
+      learningRate: [0.01, 0.01],
+      cropPadding: augment ? 4 : 0,
+      flip: augment,
+      seed,
+      precision,
+    }),
+  );
 const tuner = (model, set, precision, draws) =>
   addon.createClassifierTuner(model.native, set.native, null, {
-    draws, jitter: 0.4, flip: true, seed: 1, momentum: 0.9, weightDecay: 5e-4, alpha: 0.1, logZero: LOG_ZERO, beta: 0.5, nu: 0, margin: 2, precision, featureBatchSize: 500,
+    draws,
+    jitter: 0.4,
+    flip: true,
+    seed: 1,
+    momentum: 0.9,
+    weightDecay: 5e-4,
+    alpha: 0.1,
+    logZero: LOG_ZERO,
+    beta: 0.5,
+    nu: 0,
+    margin: 2,
+    precision,
+    featureBatchSize: 500,
   });
 
 // The answer on a few rows in strict float32, for comparison with PyTorch's.
@@ -94,7 +132,10 @@ async function stage(model, precision) {
     case 'train': {
       const trainer = addon.createTrainer(model.native, { momentum: 0.9, weightDecay: 5e-4 });
       let seed = 0;
-      return { units: Math.floor(rows / batch) * batch, once: () => timed(() => epoch(trainer, data, precision, batch, true, seed++)) };
+      return {
+        units: Math.floor(rows / batch) * batch,
+        once: () => timed(() => epoch(trainer, data, precision, batch, true, seed++)),
+      };
     }
     case 'clip': {
       const fit = fitter(model, data, precision);
@@ -107,7 +148,8 @@ async function stage(model, precision) {
           timed(async () => {
             model.bounds = NO_BOUNDS;
             const tune = tuner(model, data, precision, Number(args.draws));
-            for (let i = 0; i < Number(args.epochs); i++) await run(tune.epoch({ learningRate: 0.01, batchSize: batch }));
+            for (let i = 0; i < Number(args.epochs); i++)
+              await run(tune.epoch({ learningRate: 0.01, batchSize: batch }));
             tune.dispose();
           }),
       };
@@ -130,7 +172,12 @@ const median = repeats[repeats.length >> 1];
 const runtime = addon.runtime();
 console.log(
   JSON.stringify({
-    mode: 'ours', stage: args.stage, variant: precision, torch: runtime.torch, threads: runtime.threads, device: runtime.cudaDevices[0]?.name ?? 'cpu',
+    mode: 'ours',
+    stage: args.stage,
+    variant: precision,
+    torch: runtime.torch,
+    threads: runtime.threads,
+    device: runtime.cudaDevices[0]?.name ?? 'cpu',
     seconds: { median, min: repeats[0], max: repeats.at(-1), repeats },
     imagesPerSecond: units === null ? null : units / median,
     peakBytes: addon.memory(model.device, false).peakBytes,

@@ -9,8 +9,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { loadDatasetPair } from '../dist/datasets/index.js';
 import { Dataset } from '../dist/dataset.js';
+import { loadDatasetPair } from '../dist/datasets/index.js';
 import { parseSafetensors, writeSafetensors } from '../dist/formats/safetensors.js';
 import { saveModel } from '../dist/model-file.js';
 import { train } from '../dist/train.js';
@@ -31,7 +31,11 @@ const { values: args } = parseArgs({
 const here = import.meta.dirname;
 const python = process.env.PYTHON ?? 'python3';
 const folder = mkdtempSync(join(tmpdir(), 'pad-ft-bench-'));
-const env = { ...process.env, OMP_WAIT_POLICY: process.env.OMP_WAIT_POLICY ?? 'PASSIVE', OMP_NUM_THREADS: args.threads };
+const env = {
+  ...process.env,
+  OMP_WAIT_POLICY: process.env.OMP_WAIT_POLICY ?? 'PASSIVE',
+  OMP_NUM_THREADS: args.threads,
+};
 // A published clipping run: 150 steps of 200 out of n = 3000; 100 tuning epochs over n.
 const STAGES = {
   score: { rows: Number(args.rows), extra: [] },
@@ -48,24 +52,52 @@ async function prepare() {
     join(folder, 'data.safetensors'),
     [
       { name: 'images', dtype: 'U8', shape: [pair.train.shape.count, 3, 32, 32], data: pair.train.images },
-      { name: 'labels', dtype: 'I64', shape: [pair.train.shape.count], data: new Uint8Array(BigInt64Array.from(pair.train.labels, BigInt).buffer) },
+      {
+        name: 'labels',
+        dtype: 'I64',
+        shape: [pair.train.shape.count],
+        data: new Uint8Array(BigInt64Array.from(pair.train.labels, BigInt).buffer),
+      },
     ],
     {},
   );
   using data = Dataset.from(pair.train, args.device);
   const cifar = { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.243, 0.261] };
-  const { model } = await train(data, cifar, { width: Number(args.width), epochs: 1, learningRate: 0.05, precision: 'fp32' });
+  const { model } = await train(data, cifar, {
+    width: Number(args.width),
+    epochs: 1,
+    learningRate: 0.05,
+    precision: 'fp32',
+  });
   await saveModel(model, join(folder, 'state.safetensors'));
   model.dispose();
 }
 
 const common = (stage) => [
-  '--stage', stage, '--device', args.device, '--rows', String(STAGES[stage].rows), '--repeats', args.repeats, '--threads', args.threads,
-  '--data', join(folder, 'data.safetensors'), '--state', join(folder, 'state.safetensors'), ...STAGES[stage].extra,
+  '--stage',
+  stage,
+  '--device',
+  args.device,
+  '--rows',
+  String(STAGES[stage].rows),
+  '--repeats',
+  args.repeats,
+  '--threads',
+  args.threads,
+  '--data',
+  join(folder, 'data.safetensors'),
+  '--state',
+  join(folder, 'state.safetensors'),
+  ...STAGES[stage].extra,
 ];
 
 function lastLine(command, argv) {
-  const text = execFileSync(command, argv, { env, encoding: 'utf8', maxBuffer: 2 ** 28, stdio: ['ignore', 'pipe', 'inherit'] });
+  const text = execFileSync(command, argv, {
+    env,
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   return JSON.parse(text.trim().split('\n').at(-1));
 }
 
@@ -76,7 +108,17 @@ function ours(stage, extra = []) {
 function pytorch(mode, stage, extra = []) {
   const checkFile = join(folder, `${mode}-${stage}.safetensors`);
   const line = lastLine(python, [
-    join(here, 'pytorch_baseline.py'), '--mode', mode, ...common(stage), '--width', args.width, '--seconds-limit', args['seconds-limit'], '--check-out', checkFile, ...extra,
+    join(here, 'pytorch_baseline.py'),
+    '--mode',
+    mode,
+    ...common(stage),
+    '--width',
+    args.width,
+    '--seconds-limit',
+    args['seconds-limit'],
+    '--check-out',
+    checkFile,
+    ...extra,
   ]);
   const answer = {};
   for (const [name, tensor] of parseSafetensors(readFileSync(checkFile)).tensors) {
@@ -91,9 +133,13 @@ function compare(stage, mine, theirs) {
   const differences = {};
   for (const [name, values] of Object.entries(mine.check)) {
     const other = theirs.answer[name] ?? theirs.answer[name.replace(/es$/, '')];
-    if (other?.length !== values.length) throw new Error(`${stage}: PyTorch gave no ${name} to compare with (${Object.keys(theirs.answer)})`);
+    if (other?.length !== values.length)
+      throw new Error(`${stage}: PyTorch gave no ${name} to compare with (${Object.keys(theirs.answer)})`);
     differences[name] = Math.max(...values.map((value, i) => Math.abs(value - other[i])));
-    if (!(differences[name] <= SAME[name])) throw new Error(`${stage}: ${name} differs from PyTorch's by ${differences[name]}: no speed is printed for another answer`);
+    if (!(differences[name] <= SAME[name]))
+      throw new Error(
+        `${stage}: ${name} differs from PyTorch's by ${differences[name]}: no speed is printed for another answer`,
+      );
   }
   return differences;
 }
@@ -141,7 +187,13 @@ try {
 
 function print(stage, entry) {
   const rows = [];
-  for (const [name, line] of Object.entries({ ours: entry.ours, 'ours, K = 8': entry.oursEight, 'tuned PyTorch': entry.tuned, 'tuned, K = 8': entry.tunedEight, 'plain PyTorch': entry.plain })) {
+  for (const [name, line] of Object.entries({
+    ours: entry.ours,
+    'ours, K = 8': entry.oursEight,
+    'tuned PyTorch': entry.tuned,
+    'tuned, K = 8': entry.tunedEight,
+    'plain PyTorch': entry.plain,
+  })) {
     if (!line) continue;
     const speed = figure(line);
     rows.push({
@@ -154,5 +206,8 @@ function print(stage, entry) {
     });
   }
   console.table(rows);
-  if (entry.differences) console.log(`largest difference from PyTorch: ${JSON.stringify(entry.differences)}${entry.disturbed ? '; OTHER LOAD WAS ON THE MACHINE' : ''}`);
+  if (entry.differences)
+    console.log(
+      `largest difference from PyTorch: ${JSON.stringify(entry.differences)}${entry.disturbed ? '; OTHER LOAD WAS ON THE MACHINE' : ''}`,
+    );
 }

@@ -1,8 +1,9 @@
 // Compares this machine's CUDA device with its CPU, on made data, in strict float32: the same trigger bytes, logits,
 // scores, ranges, training steps, bounds and classifier. For machines that cannot run the test suite; needs a built
 // addon and dist/. Prints a line a comparison, exits 1 when one is out of tolerance.
-import { loadDatasetPair } from '../dist/datasets/index.js';
+
 import { Dataset } from '../dist/dataset.js';
+import { loadDatasetPair } from '../dist/datasets/index.js';
 import { Model } from '../dist/model.js';
 import { loadAddon } from '../dist/native/load.js';
 
@@ -25,7 +26,15 @@ async function results(device) {
   const blended = await data.withTrigger(rows, { kind: 'blend', alpha: 0.2, pattern }, new Int32Array(100));
   out.trigger = blended.images(rows);
   const trainer = addon.createTrainer(model.native, { momentum: 0.9, weightDecay: 5e-4 });
-  const epoch = { batchSize: 64, dropLast: true, learningRate: [0.01, 0.01], cropPadding: 4, flip: true, seed: 3, precision: 'fp32' };
+  const epoch = {
+    batchSize: 64,
+    dropLast: true,
+    learningRate: [0.01, 0.01],
+    cropPadding: 4,
+    flip: true,
+    seed: 3,
+    precision: 'fp32',
+  };
   out.loss = [(await trainer.epoch(data.native, epoch).promise).loss];
   out.logits = await model.logits(data, EVAL);
   out.logOdds = (await model.score(data, EVAL)).logOdds;
@@ -33,18 +42,46 @@ async function results(device) {
   out.ranges = await model.activationRanges(data, { ...ranges, statistic: 'mean' });
   const limits = { statistic: 'mean', values: out.ranges };
   out.limited = (await model.score(data, { ...EVAL, limits })).logOdds;
-  const largest = await model.activationRanges(data, { ...ranges, statistic: 'max', quantile: 1, leaveOneLabelOut: false });
-  const mean = await model.activationRanges(data, { ...ranges, statistic: 'mean', quantile: 1, leaveOneLabelOut: false });
-  const options = { parameters: 'fraction', granularity: 'per-channel', max: largest, mean, scale: 'variance', margin: 2, precision: 'fp32', seed: 5 };
+  const largest = await model.activationRanges(data, {
+    ...ranges,
+    statistic: 'max',
+    quantile: 1,
+    leaveOneLabelOut: false,
+  });
+  const mean = await model.activationRanges(data, {
+    ...ranges,
+    statistic: 'mean',
+    quantile: 1,
+    leaveOneLabelOut: false,
+  });
+  const options = {
+    parameters: 'fraction',
+    granularity: 'per-channel',
+    max: largest,
+    mean,
+    scale: 'variance',
+    margin: 2,
+    precision: 'fp32',
+    seed: 5,
+  };
   const fitter = addon.createBoundsFitter(model.native, data.native, blended.native, options);
-  await fitter.steps({ steps: 5, learningRate: 0.05, lambda: 0.02, mu: 0.1, batchSize: 128, suspectBatchSize: 64 }).promise;
+  await fitter.steps({ steps: 5, learningRate: 0.05, lambda: 0.02, mu: 0.1, batchSize: 128, suspectBatchSize: 64 })
+    .promise;
   model.bounds = fitter.bounds();
   out.boundedLogits = await model.logits(data, EVAL);
   return out;
 }
 
 // Training amplifies rounding; everything after the epoch inherits it.
-const TOLERANCE = { trigger: 0, loss: 1e-3, logits: 2e-2, logOdds: 2e-2, ranges: 2e-2, limited: 5e-2, boundedLogits: 5e-2 };
+const TOLERANCE = {
+  trigger: 0,
+  loss: 1e-3,
+  logits: 2e-2,
+  logOdds: 2e-2,
+  ranges: 2e-2,
+  limited: 5e-2,
+  boundedLogits: 5e-2,
+};
 const cpu = await results('cpu');
 const cuda = await results('cuda:0');
 let failed = 0;
@@ -57,5 +94,7 @@ for (const [name, tolerance] of Object.entries(TOLERANCE)) {
   if (!ok) failed++;
   console.log(`${ok ? 'ok    ' : 'FAILED'} ${name}: largest difference ${largest} (tolerance ${tolerance})`);
 }
-console.log(`cuda-check on ${runtime.cudaDevices[0].name}, torch ${runtime.torch}: ${Object.keys(TOLERANCE).length - failed} passed, ${failed} failed`);
+console.log(
+  `cuda-check on ${runtime.cudaDevices[0].name}, torch ${runtime.torch}: ${Object.keys(TOLERANCE).length - failed} passed, ${failed} failed`,
+);
 process.exitCode = failed === 0 ? 0 : 1;

@@ -60,7 +60,12 @@ export class Dataset implements Disposable {
    * A copy whose rows carry the trigger and these labels; every other row is unchanged. `rows` and `labels` run in
    * parallel. ERR_DATA, ERR_OPTION when the trigger does not fit the images.
    */
-  async withTrigger(rows: Uint32Array, trigger: NativeTrigger, labels: Int32Array, context: RunContext = {}): Promise<Dataset> {
+  async withTrigger(
+    rows: Uint32Array,
+    trigger: NativeTrigger,
+    labels: Int32Array,
+    context: RunContext = {},
+  ): Promise<Dataset> {
     return new Dataset(await runJob(context.signal, () => this.native.withTrigger(rows, trigger, labels)));
   }
 

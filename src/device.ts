@@ -22,9 +22,13 @@ export function resolveDevice(device: Device = 'auto'): NativeDevice {
   const index = Number(match[1] ?? 0);
   if (index >= runtime.cudaDevices.length) {
     const reason = runtime.cudaProblem ?? `this machine has ${runtime.cudaDevices.length} CUDA device(s)`;
-    throw new PadFtError('ERR_DEVICE', `device ${device} is not there: ${reason}; run pad-ft doctor, or use --device cpu`, {
-      details: { device, available: runtime.cudaDevices.length },
-    });
+    throw new PadFtError(
+      'ERR_DEVICE',
+      `device ${device} is not there: ${reason}; run pad-ft doctor, or use --device cpu`,
+      {
+        details: { device, available: runtime.cudaDevices.length },
+      },
+    );
   }
   return `cuda:${index}`;
 }
@@ -38,7 +42,8 @@ export type Purpose = 'training' | 'evaluation';
  */
 export function resolvePrecision(precision: Precision, device: NativeDevice, purpose: Purpose): NativePrecision {
   if (precision !== 'auto') {
-    if (precision === 'tf32' && device === 'cpu') throw invalidOption('precision', 'auto, fp32 or bf16 on the CPU', precision);
+    if (precision === 'tf32' && device === 'cpu')
+      throw invalidOption('precision', 'auto, fp32 or bf16 on the CPU', precision);
     return precision;
   }
   if (device !== 'cpu') return purpose === 'training' ? 'bf16' : 'tf32';

@@ -52,7 +52,12 @@ function boundEntries(model: Model): StateEntry[] {
     return model.sites.map((site): StateEntry => {
       const part = values.slice(start, start + site.channels);
       start += site.channels;
-      return { name: `${PREFIX}${site.name}.${kind}`, dtype: 'F32', shape: [site.channels], data: new Uint8Array(part.buffer) };
+      return {
+        name: `${PREFIX}${site.name}.${kind}`,
+        dtype: 'F32',
+        shape: [site.channels],
+        data: new Uint8Array(part.buffer),
+      };
     });
   });
 }
@@ -86,9 +91,13 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
   const clip = new Map<string, Float32Array>();
   for (const [name, tensor] of tensors) {
     if (tensor.dtype !== 'F32' && tensor.dtype !== 'I64') {
-      throw new PadFtError('ERR_MODEL', `${path}: tensor ${name}: expected F32 or I64, got ${tensor.dtype}; convert it to float32`, {
-        details: { path, name, dtype: tensor.dtype },
-      });
+      throw new PadFtError(
+        'ERR_MODEL',
+        `${path}: tensor ${name}: expected F32 or I64, got ${tensor.dtype}; convert it to float32`,
+        {
+          details: { path, name, dtype: tensor.dtype },
+        },
+      );
     }
     const entry: StateEntry = { name, dtype: tensor.dtype, shape: tensor.shape, data: tensor.data };
     if (name.startsWith(PREFIX)) clip.set(name, floats(entry));
@@ -108,11 +117,18 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
   return { model, metadata, extra };
 }
 
-function architecture(path: string, state: readonly StateEntry[], metadata: ReadonlyMap<string, string>, options: LoadModelOptions) {
+function architecture(
+  path: string,
+  state: readonly StateEntry[],
+  metadata: ReadonlyMap<string, string>,
+  options: LoadModelOptions,
+) {
   const find = (name: string) => {
     const entry = state.find((candidate) => candidate.name === name);
     if (entry === undefined || entry.shape.length < 2) {
-      throw new PadFtError('ERR_MODEL', `${path}: no tensor ${name}: this is not a state dict of preact-resnet18`, { details: { path, name } });
+      throw new PadFtError('ERR_MODEL', `${path}: no tensor ${name}: this is not a state dict of preact-resnet18`, {
+        details: { path, name },
+      });
     }
     return entry.shape as readonly [number, number, ...number[]];
   };
@@ -133,7 +149,14 @@ function architecture(path: string, state: readonly StateEntry[], metadata: Read
     );
   }
   const name = options.model ?? (metadata.get('pad-ft.model') as ModelName | undefined);
-  return { ...(name === undefined ? {} : { name }), classes, width, mean, std, ...(options.device === undefined ? {} : { device: options.device }) };
+  return {
+    ...(name === undefined ? {} : { name }),
+    classes,
+    width,
+    mean,
+    std,
+    ...(options.device === undefined ? {} : { device: options.device }),
+  };
 }
 
 function floats(entry: StateEntry): Float32Array {
@@ -153,7 +176,10 @@ function joinBounds(path: string, model: Model, clip: ReadonlyMap<string, Float3
     let start = 0;
     for (const { site, values } of parts) {
       if (values?.length !== site.channels) {
-        throw new PadFtError('ERR_MODEL', `${path}: ${PREFIX}${site.name}.${kind}: expected ${site.channels} values, got ${values?.length ?? 'none'}`);
+        throw new PadFtError(
+          'ERR_MODEL',
+          `${path}: ${PREFIX}${site.name}.${kind}: expected ${site.channels} values, got ${values?.length ?? 'none'}`,
+        );
       }
       joined.set(values, start);
       start += site.channels;

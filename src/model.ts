@@ -130,7 +130,9 @@ export class Model implements Disposable {
   /** The predicted label of every row. ERR_MODEL, ERR_DATA when the data do not fit; ERR_NUMERIC for NaN logits. */
   async predict(data: Dataset, options: EvaluationOptions = {}): Promise<Int32Array> {
     this.#checkFit(data);
-    return runJob(options.signal, () => this.native.predict(data.native, this.#evaluation(options), options.onProgress));
+    return runJob(options.signal, () =>
+      this.native.predict(data.native, this.#evaluation(options), options.onProgress),
+    );
   }
 
   /** Logits, rows × classes. */
@@ -142,7 +144,9 @@ export class Model implements Disposable {
   /** What the classifier sees, rows × featureCount. */
   async features(data: Dataset, options: EvaluationOptions = {}): Promise<Float32Array> {
     this.#checkFit(data);
-    return runJob(options.signal, () => this.native.features(data.native, this.#evaluation(options), options.onProgress));
+    return runJob(options.signal, () =>
+      this.native.features(data.native, this.#evaluation(options), options.onProgress),
+    );
   }
 
   /** SCE and log-odds of every row's given label (paper eq. 1), under per-label limits when given. */

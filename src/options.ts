@@ -17,7 +17,11 @@ export function integer(path: string, value: number, low: number, high = Number.
   return value;
 }
 
-export function choice<const Words extends readonly string[]>(path: string, value: string, words: Words): Words[number] {
+export function choice<const Words extends readonly string[]>(
+  path: string,
+  value: string,
+  words: Words,
+): Words[number] {
   if (!words.includes(value)) throw invalidOption(path, `one of ${words.join(', ')}`, value);
   return value;
 }

@@ -1,13 +1,13 @@
-import { type AttackName, findAttack } from './attacks/index.js';
 import type { BuiltAttack } from './attacks/attack.js';
+import { type AttackName, findAttack } from './attacks/index.js';
 import type { LabelPolicy, LabelPolicyName } from './attacks/labels.js';
-import { planPoison, type PoisonDraw, type PoisonManifest, type PoisonPlan, poisonManifest } from './attacks/poison.js';
+import { type PoisonDraw, type PoisonManifest, type PoisonPlan, planPoison, poisonManifest } from './attacks/poison.js';
 import type { Trigger } from './attacks/trigger.js';
 import { Dataset } from './dataset.js';
 import type { DatasetPair } from './datasets/image-set.js';
 import type { Device } from './device.js';
-import { choice, withDefaults } from './options.js';
 import type { RunContext } from './native/job.js';
+import { choice, withDefaults } from './options.js';
 import { VERSION } from './version.js';
 
 /** How a training set is poisoned. */
@@ -128,7 +128,11 @@ async function assemble(
     made.push(test);
     const triggered = poisons ? await trigger(test, built.trigger, context) : null;
     const { name, classNames, mean, std, flip } = pair;
-    const truth = { poisoned: plan.indices, originalLabels: plan.originalLabels, trigger: poisons ? built.trigger : null };
+    const truth = {
+      poisoned: plan.indices,
+      originalLabels: plan.originalLabels,
+      trigger: poisons ? built.trigger : null,
+    };
     const policy = poisons ? plan.policy : null;
     if (train !== clean) clean.dispose();
     return new PoisonedSet({ name, classNames, mean, std, flip, train, test, triggered, policy, truth, manifest });

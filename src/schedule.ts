@@ -13,7 +13,12 @@ const RISE = 0.25;
  * peak towards 0, constant within an epoch, as BackdoorBench steps it. `triangular` rises from a tenth of the peak to
  * the peak over the first quarter of the epochs and falls linearly to 0: short runs learn more under it.
  */
-export function learningRate(schedule: ScheduleName, peak: number, epoch: number, epochs: number): readonly [number, number] {
+export function learningRate(
+  schedule: ScheduleName,
+  peak: number,
+  epoch: number,
+  epochs: number,
+): readonly [number, number] {
   switch (schedule) {
     case 'constant':
       return [peak, peak];

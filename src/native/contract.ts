@@ -311,17 +311,61 @@ export interface NativeAddon {
   createDataset(images: Uint8Array, labels: Int32Array, shape: DatasetShape, device: NativeDevice): NativeDataset;
   createModel(name: string, options: ModelOptions): NativeModel;
   createTrainer(model: NativeModel, options: TrainerOptions): NativeTrainer;
-  createBoundsFitter(model: NativeModel, data: NativeDataset, suspects: NativeDataset | null, options: BoundsFitterOptions & { readonly seed: number }): NativeBoundsFitter;
-  createClassifierTuner(model: NativeModel, data: NativeDataset, suspects: NativeDataset | null, options: TunerOptions): NativeClassifierTuner;
+  createBoundsFitter(
+    model: NativeModel,
+    data: NativeDataset,
+    suspects: NativeDataset | null,
+    options: BoundsFitterOptions & { readonly seed: number },
+  ): NativeBoundsFitter;
+  createClassifierTuner(
+    model: NativeModel,
+    data: NativeDataset,
+    suspects: NativeDataset | null,
+    options: TunerOptions,
+  ): NativeClassifierTuner;
   /** Asks every running job to stop; for shutdown. */
   cancelAll(): void;
 }
 
 /** What the contract test compares with the addon, name by name. */
 export const CONTRACT = {
-  functions: ['runtime', 'models', 'setThreads', 'memory', 'selfTest', 'createDataset', 'createModel', 'createTrainer', 'createBoundsFitter', 'createClassifierTuner', 'cancelAll'],
+  functions: [
+    'runtime',
+    'models',
+    'setThreads',
+    'memory',
+    'selfTest',
+    'createDataset',
+    'createModel',
+    'createTrainer',
+    'createBoundsFitter',
+    'createClassifierTuner',
+    'cancelAll',
+  ],
   dataset: ['shape', 'device', 'bytes', 'labels', 'images', 'subset', 'withTrigger', 'dispose'],
-  model: ['name', 'device', 'classes', 'width', 'inputChannels', 'mean', 'std', 'parameterCount', 'featureCount', 'sites', 'clone', 'state', 'loadState', 'bounds', 'setBounds', 'predict', 'logits', 'features', 'score', 'activationRanges', 'dispose'],
+  model: [
+    'name',
+    'device',
+    'classes',
+    'width',
+    'inputChannels',
+    'mean',
+    'std',
+    'parameterCount',
+    'featureCount',
+    'sites',
+    'clone',
+    'state',
+    'loadState',
+    'bounds',
+    'setBounds',
+    'predict',
+    'logits',
+    'features',
+    'score',
+    'activationRanges',
+    'dispose',
+  ],
   trainer: ['epoch', 'state', 'loadState', 'dispose'],
   boundsFitter: ['steps', 'bounds', 'dispose'],
   classifierTuner: ['epoch', 'dispose'],

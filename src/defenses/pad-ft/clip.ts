@@ -96,7 +96,7 @@ async function makeFitter(input: ClipInput): Promise<NativeBoundsFitter> {
   );
 }
 
-function fit(
+function fitSteps(
   input: ClipInput,
   fitter: NativeBoundsFitter,
   steps: number,
@@ -120,7 +120,7 @@ async function mmBm(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipR
   let step = 0;
   for (const share of MM_BM_LOOKS) {
     const steps = Math.max(1, Math.round(share * input.settings.steps) - step);
-    const { loss, mse } = await fit(input, fitter, steps, lambda, 0, step);
+    const { loss, mse } = await fitSteps(input, fitter, steps, lambda, 0, step);
     step += steps;
     input.model.bounds = callNative(() => fitter.bounds());
     const kept = await accuracyOn(input, input.purified);
@@ -151,7 +151,7 @@ async function settle(input: ClipInput, fitter: NativeBoundsFitter): Promise<Cli
       const steps = Math.min(SETTLE_INTERVAL, settings.steps - step);
       const lambda = suspects === null ? (settings.lambda || SETTLE_LAMBDA) * growth : settings.lambda;
       const mu = suspects === null ? 0 : settings.mu * growth;
-      const { loss, mse } = await fit(input, fitter, steps, lambda, mu, step);
+      const { loss, mse } = await fitSteps(input, fitter, steps, lambda, mu, step);
       step += steps;
       growth *= SETTLE_GROWTH;
       const bounds = callNative(() => fitter.bounds());
