@@ -35,11 +35,11 @@ export {
 } from './defenses/pad-ft/index.js';
 export {
   type ClipSettings,
-  PAPER_ASSUMPTIONS,
   PRESET_NAMES,
   PRESETS,
   type PresetName,
   type PurifySettings,
+  paperAssumptions,
   type TuneSettings,
 } from './defenses/pad-ft/options.js';
 export type { LabelVerdict, Suspect, Verdict } from './defenses/pad-ft/verdict.js';

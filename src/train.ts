@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { Dataset } from './dataset.js';
 import { type Device, type Precision, resolvePrecision } from './device.js';
@@ -97,7 +98,7 @@ const CHECKPOINT_SHARE = 0.05;
 
 /**
  * Trains a network on a data set. On abort the promise rejects with ERR_ABORTED; the checkpoint then holds the last
- * whole epoch.
+ * epoch saved.
  *
  * @throws PadFtError ERR_OPTION, ERR_NUMERIC when the loss is no longer a number, ERR_OOM, ERR_MODEL when a checkpoint
  * was made with other settings
@@ -114,7 +115,7 @@ export async function train(
   const { model, trainer } = start;
   const history = [...start.history];
   const precision = resolvePrecision(settings.precision, model.device, 'training');
-  const checkpoint = new CheckpointWriter(context.checkpoint, history.length);
+  const checkpoint = new CheckpointWriter(context.checkpoint, history.length, fingerprint(data, normalisation));
   try {
     for (let epoch = history.length; epoch < settings.epochs; epoch++) {
       const rates = learningRate(settings.schedule, settings.learningRate, epoch, settings.epochs);
@@ -189,13 +190,17 @@ async function begin(
         `${context.checkpoint} is a model, not a checkpoint; train without --resume, or name another file`,
       );
     }
-    const { settings: before, history } = JSON.parse(saved) as { settings: TrainSettings; history: EpochReport[] };
-    const changed = Object.keys(settings).filter((key) => Reflect.get(before, key) !== Reflect.get(settings, key));
+    const before = JSON.parse(saved) as { settings: TrainSettings; history: EpochReport[]; data: string };
+    const { history } = before;
+    const changed = Object.keys(settings).filter(
+      (key) => Reflect.get(before.settings, key) !== Reflect.get(settings, key),
+    );
+    if (before.data !== fingerprint(data, normalisation)) changed.push('the training set');
     if (changed.length > 0) {
       loaded.model.dispose();
       throw new PadFtError(
         'ERR_MODEL',
-        `${context.checkpoint} was made with other settings (${changed.join(', ')}); use the same, or train without --resume`,
+        `${context.checkpoint} was made with something else (${changed.join(', ')}); use the same, or train without --resume`,
         {
           details: { changed },
         },
@@ -219,15 +224,28 @@ async function begin(
   return { model, trainer: makeTrainer(model), history: [] };
 }
 
+/** Rows whose pixels tell two training sets apart: a trigger shows in a tenth of them, or in one of a hundred. */
+const FINGERPRINT_ROWS = 2048;
+
+/** SHA-256 over all labels, pixels of rows spread over the set, and the normalisation: what a checkpoint belongs to. */
+function fingerprint(data: Dataset, { mean, std }: Normalisation): string {
+  const count = Math.min(FINGERPRINT_ROWS, data.count);
+  const rows = Uint32Array.from({ length: count }, (_, i) => Math.floor((i * data.count) / count));
+  const hash = createHash('sha256').update(JSON.stringify({ mean, std, shape: data.shape }));
+  return hash.update(data.labels()).update(data.images(rows)).digest('hex');
+}
+
 /** Writes checkpoints, no more often than they are worth. */
 class CheckpointWriter {
   readonly #path: string | undefined;
+  readonly #data: string;
   #savedEpochs: number;
   #lastEnd = performance.now();
   #lastCost = 0;
 
-  constructor(path: string | undefined, savedEpochs: number) {
+  constructor(path: string | undefined, savedEpochs: number, data: string) {
     this.#path = path;
+    this.#data = data;
     this.#savedEpochs = savedEpochs;
   }
 
@@ -246,7 +264,7 @@ class CheckpointWriter {
     const tensor: StateEntry = { name: MOMENTUM, dtype: 'F32', shape: [momentum.length], data: bytes };
     await saveModel(model, this.#path, {
       tensors: [tensor],
-      metadata: { 'pad-ft.train': JSON.stringify({ settings, history }) },
+      metadata: { 'pad-ft.train': JSON.stringify({ settings, history, data: this.#data }) },
     });
     this.#savedEpochs = history.length;
     this.#lastEnd = performance.now();

@@ -33,6 +33,37 @@ class TrainingScope {
   Network& network_;
 };
 
+// However an epoch ends, the weights have moved and what was folded from them is stale.
+class ChangeNotice {
+ public:
+  explicit ChangeNotice(Network& network) : network_(network) {}
+  ~ChangeNotice() { network_.state_changed(); }
+  ChangeNotice(const ChangeNotice&) = delete;
+  ChangeNotice& operator=(const ChangeNotice&) = delete;
+
+ private:
+  Network& network_;
+};
+
+#ifdef PADFT_WITH_CUDA_GRAPHS
+// An epoch that is stopped leaves replays queued; nobody may touch the weights before they are done.
+class StreamWait {
+ public:
+  explicit StreamWait(c10::cuda::CUDAStream stream) : stream_(stream) {}
+  ~StreamWait() {
+    try {
+      stream_.synchronize();
+    } catch (...) {  // the error that ended the epoch is the one to report
+    }
+  }
+  StreamWait(const StreamWait&) = delete;
+  StreamWait& operator=(const StreamWait&) = delete;
+
+ private:
+  c10::cuda::CUDAStream stream_;
+};
+#endif
+
 }  // namespace
 
 #ifdef PADFT_WITH_CUDA_GRAPHS
@@ -102,6 +133,7 @@ void Trainer::step(const Dataset& data, const at::Tensor& table, int64_t padding
 
 EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, const Control& control) {
   require_fit(*network_, data);
+  const ChangeNotice changed(*network_);
   const int64_t batch = options.batch_size;
   const int64_t rows = data.count();
   const int64_t steps = options.drop_last ? rows / batch : (rows + batch - 1) / batch;
@@ -140,6 +172,7 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
   if (data.device().is_cuda() && full > 2 * kWarmUp) {
     if (!recording_) recording_ = std::make_unique<Recording>(*network_, data, options);
     auto& recording = *recording_;
+    const StreamWait wait(recording.stream);
     c10::cuda::getCurrentCUDAStream(data.device().index()).synchronize();
     c10::cuda::CUDAStreamGuard guard(recording.stream);
     network_->refresh_leaves();  // the weights may have been loaded anew since the last epoch
@@ -155,9 +188,13 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
       try {
         step(data, recording.table, plan.padding);  // records; computes nothing
       } catch (...) {
-        recording.graph.capture_end();
+        const auto cause = std::current_exception();
+        try {
+          recording.graph.capture_end();
+        } catch (...) {  // a broken capture cannot be ended cleanly; what broke it is what matters
+        }
         recording_.reset();
-        throw;
+        std::rethrow_exception(cause);
       }
       recording.graph.capture_end();
       recording.recorded = true;

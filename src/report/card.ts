@@ -6,7 +6,7 @@ import type { DatasetPair } from '../datasets/index.js';
 import type { ClipResult } from '../defenses/pad-ft/clip.js';
 import type { Stage, StageView } from '../defenses/pad-ft/gate.js';
 import type { PadFtResult, PadFtSettings } from '../defenses/pad-ft/index.js';
-import { PAPER_ASSUMPTIONS, type PresetName, type PurifierName } from '../defenses/pad-ft/options.js';
+import { type PresetName, type PurifierName, paperAssumptions } from '../defenses/pad-ft/options.js';
 import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
 import type { Evaluation } from '../evaluate.js';
 import { writeJsonAtomic } from '../formats/atomic-file.js';
@@ -180,7 +180,7 @@ export function makeRow(
     clipping,
     tuning: tuning && { first: view(tuning.first), last: view(tuning.last) },
     costs: result.costs,
-    assumptions: settings.preset === 'paper' ? PAPER_ASSUMPTIONS : [],
+    assumptions: settings.preset === 'paper' ? paperAssumptions(settings) : [],
     figures,
   };
 }

@@ -3,11 +3,11 @@ import { type AttackOption, rangeOf } from '../../attacks/attack.js';
 import { ATTACKS } from '../../attacks/index.js';
 import { DATASETS } from '../../datasets/index.js';
 import {
-  PAPER_ASSUMPTIONS,
   type PadFtSettings,
   PRESET_NAMES,
   PRESETS,
   PURIFIERS,
+  paperAssumptions,
 } from '../../defenses/pad-ft/options.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
 import { addOutputFlags, type Field } from '../options.js';
@@ -130,7 +130,7 @@ async function presets(): Promise<Listing> {
     textTable(['setting', ...PRESET_NAMES, 'meaning'], rows),
     '',
     'The paper leaves open, and the preset paper assumes:',
-    ...PAPER_ASSUMPTIONS.map((assumption) => `  ${assumption}`),
+    ...paperAssumptions(PRESETS.paper).map((assumption) => `  ${assumption}`),
   ].join('\n');
   return { items: PRESET_NAMES.map((name) => ({ name, settings: PRESETS[name] })), text };
 }

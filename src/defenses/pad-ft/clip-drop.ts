@@ -1,5 +1,5 @@
 import { clip } from './clip.js';
-import type { ClipSettings } from './options.js';
+import { type ClipSettings, PRESETS } from './options.js';
 import { correctRows, dropScore, type PurifyInput, type RowScores, scoreBySce, selectRows } from './purify.js';
 
 /** The first round's bounds may cost this much accuracy: a looser floor separates better. Later rounds are strict. */
@@ -18,11 +18,19 @@ export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
   const first = await scoreBySce(input);
   let scores: RowScores = { ...first, eligible: correctRows(first.victim, labels) };
   using bounded = await model.clone();
-  const bounds: ClipSettings = { ...input.clip, controller: 'settle', kinds: 'max', granularity: 'per-channel' };
+  const { learningRate } = PRESETS.default.clip;
+  const bounds: ClipSettings = {
+    ...input.clip,
+    controller: 'settle',
+    kinds: 'max',
+    granularity: 'per-channel',
+    lambda: 0,
+    learningRate,
+  };
   for (let round = 0; round < settings.rounds; round++) {
     const rows = selectRows({ ...scores, judges: false }, labels, data.classes, settings).purified;
     using purified = await data.subset(rows, quiet);
-    await clip({
+    const fitted = await clip({
       model: bounded,
       purified,
       suspects: null,
@@ -32,6 +40,8 @@ export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
       seed: seed + round,
       evaluation: quiet,
     });
+    // No bounds held the floor: the last usable scores stand, and before the first there is nothing to judge by.
+    if (fitted.step === 0) break;
     const limited = await bounded.score(data, { ...quiet, alpha: settings.alpha });
     scores = {
       ...scores,

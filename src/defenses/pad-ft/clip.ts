@@ -132,8 +132,8 @@ async function mmBm(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipR
 
 /**
  * Settles at the accuracy floor: the weight of the evidence (the suspects, or the pressure on the bounds when there are
- * none) grows from look to look, so the bounds tighten along a path from "nothing clipped"; the walk ends when the
- * floor is crossed or the evidence is spent. Of the looks at or above the floor, the one under which the fewest
+ * none) grows from look to look, so the bounds tighten along a path from "nothing clipped"; the walk ends after
+ * three looks without progress. Of the looks at or above the floor, the one under which the fewest
  * suspects keep their label.
  */
 async function settle(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipResult> {

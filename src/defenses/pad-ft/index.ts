@@ -76,6 +76,9 @@ export async function padFt(
 ): Promise<PadFtResult> {
   const settings = padFtSettings(options);
   throwIfAborted(context.signal);
+  if (victim.bounds.max !== null || victim.bounds.mean !== null) {
+    throw new PadFtError('ERR_MODEL', 'the model is clipped already; defend the victim it was made from');
+  }
   const watch = new MemoryWatch(victim.device);
   const made: Disposable[] = [];
   try {
@@ -83,8 +86,7 @@ export async function padFt(
     const purification = await watch.measure('purify', () => purify(victim, data, settings, context));
     requireEveryLabel(purification.purified, data);
     const evaluation = stageEvaluation(context, 'clip');
-    const rows = await pickRows(data, purification, settings, evaluation);
-    made.push(...rows.all);
+    const rows = await pickRows(data, purification, settings, evaluation, made);
     const repairs = settings.always || purification.verdict.attacked.length > 0;
     const views: StageView[] = [await viewStage('victim', victim, rows.heldOut, rows.suspects, evaluation)];
     if (!repairs) {
@@ -187,7 +189,6 @@ interface StageRows {
   readonly purified: Dataset;
   readonly suspects: Dataset | null;
   readonly heldOut: Dataset | null;
-  readonly all: readonly Dataset[];
 }
 
 // Held-out rows are drawn at random from what is left when the purified set and everything that may be planted are
@@ -197,14 +198,20 @@ async function pickRows(
   purification: Purification,
   settings: PadFtSettings,
   evaluation: EvaluationOptions,
+  made: Disposable[],
 ): Promise<StageRows> {
   const { onProgress: _, ...quiet } = evaluation;
-  const purified = await data.subset(purification.purified, quiet);
+  const take = async (rows: Uint32Array) => {
+    const subset = await data.subset(rows, quiet);
+    made.push(subset);
+    return subset;
+  };
+  const purified = await take(purification.purified);
   const suspectRows = Uint32Array.from(purification.suspects, (suspect) => suspect.row);
-  const suspects = suspectRows.length === 0 ? null : await data.subset(suspectRows, quiet);
+  const suspects = suspectRows.length === 0 ? null : await take(suspectRows);
   const held = settings.holdout === 0 ? new Uint32Array(0) : holdOut(data, purification, settings);
-  const heldOut = held.length === 0 ? null : await data.subset(held, quiet);
-  return { purified, suspects, heldOut, all: [purified, suspects, heldOut].filter((set) => set !== null) };
+  const heldOut = held.length === 0 ? null : await take(held);
+  return { purified, suspects, heldOut };
 }
 
 function holdOut(data: Dataset, purification: Purification, settings: PadFtSettings): Uint32Array {

@@ -172,15 +172,21 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
   },
 };
 
-/** What the paper leaves open and the `paper` preset assumes; printed on every card of that preset. */
-export const PAPER_ASSUMPTIONS: readonly string[] = [
-  'SCE: alpha 0.1, log 0 = ln 1e-4',
-  'scores in evaluation mode without augmentation',
-  'n = 3000 in total, n / C of each label',
-  'bounds per channel at all 16 ReLUs, start 8, Adam lr 0.1, batch 200, 150 steps, lambda 0.5 moved by 1.2 (MM-BM)',
-  'consistency: squared L2 between softmax outputs, gradient through both; horizontal flip, brightness and contrast U[0.6, 1.4]',
-  'beta 0.5; SGD lr 0.01, momentum 0.9, weight decay 5e-4, batch 256, cosine over 100 epochs',
-];
+/** What the paper leaves open and a run under the `paper` preset assumed, its own overrides included. */
+export function paperAssumptions({ purify, clip, tune }: PadFtSettings): readonly string[] {
+  const copies = tune.draws === 0 ? 'a fresh copy every epoch' : `${tune.draws} copies a row`;
+  return [
+    `SCE: alpha ${purify.alpha}, log 0 = ln 1e-4`,
+    'scores in evaluation mode without augmentation',
+    `n = ${purify.count} in total, n / C of each label`,
+    `bounds ${clip.granularity} at all 16 ReLUs, start ${clip.start}, Adam lr ${clip.learningRate}, batch ${clip.batchSize}, ` +
+      `${clip.steps} steps, lambda ${clip.lambda} moved by 1.2 (MM-BM)`,
+    'consistency: squared L2 between softmax outputs, gradient through both; ' +
+      `${tune.flip ? 'horizontal flip, ' : ''}brightness and contrast U[${1 - tune.jitter}, ${1 + tune.jitter}], ${copies}`,
+    `beta ${tune.beta}; SGD lr ${tune.learningRate}, momentum ${tune.momentum}, weight decay ${tune.weightDecay}, ` +
+      `batch ${tune.batchSize}, cosine over ${tune.epochs} epochs`,
+  ];
+}
 
 /** Settings to lay over a preset, stage by stage. */
 export interface PadFtOptions {
@@ -196,7 +202,6 @@ export interface PadFtOptions {
 
 /**
  * Complete, checked settings. ERR_OPTION names the first field that is unknown, of the wrong type or out of range.
- * `classes` caps what n / C can be.
  */
 export function padFtSettings(options: PadFtOptions = {}): PadFtSettings {
   const name = choice('defend.preset', options.preset ?? 'default', PRESET_NAMES);
