@@ -97,8 +97,8 @@ const tuner = (model, set, precision, draws) =>
 // The answer on a few rows in strict float32, for comparison with PyTorch's.
 async function check() {
   const count = Number(args['check-rows']);
-  using set = await first(count);
-  using model = await load();
+  const set = await first(count);
+  const model = await load();
   switch (args.stage) {
     case 'score':
       return { logodds: [...(await score(model, set, 'fp32', count)).logOdds] };
@@ -159,7 +159,7 @@ async function stage(model, precision) {
 }
 
 const answer = await check();
-using model = await load();
+const model = await load();
 const purpose = args.stage === 'train' ? 'training' : 'evaluation';
 const precision = resolvePrecision(args.precision, model.device, purpose);
 const { units, once } = await stage(model, precision);

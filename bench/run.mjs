@@ -61,7 +61,7 @@ async function prepare() {
     ],
     {},
   );
-  using data = Dataset.from(pair.train, args.device);
+  const data = Dataset.from(pair.train, args.device);
   const cifar = { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.243, 0.261] };
   const { model } = await train(data, cifar, {
     width: Number(args.width),
