@@ -81,7 +81,7 @@ export const RUN_FILES = {
 /**
  * The whole method, from a clean data set to a run card: poison it, train a victim, defend that, and only then look at
  * the ground truth. The card is written last; a run that fails or is stopped leaves none, and `resume` continues from
- * the last whole epoch of training.
+ * the last epoch saved.
  *
  * @throws PadFtError whatever its steps throw; ERR_ABORTED when the signal was raised
  */

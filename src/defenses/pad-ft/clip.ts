@@ -14,7 +14,7 @@ export interface ClipInput {
   /** D_c. */
   readonly purified: Dataset;
   readonly suspects: Dataset | null;
-  /** Held-out purified rows the accuracy floor is measured on; null measures it on D_c. */
+  /** Held-out rows the accuracy floor is measured on; null measures it on D_c. */
   readonly heldOut: Dataset | null;
   readonly settings: ClipSettings;
   /** Most accuracy the bounds may cost on the held-out rows, as a fraction. */

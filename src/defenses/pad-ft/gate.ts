@@ -10,7 +10,7 @@ export type Stage = (typeof STAGES)[number];
 /** A stage seen with the defender's eyes. Fractions in [0, 1]. */
 export interface StageView {
   readonly stage: Stage;
-  /** Accuracy for the given labels on the held-out purified rows; null without held-out rows. */
+  /** Accuracy for the given labels on the held-out rows; null without held-out rows. */
   readonly heldOutAccuracy: number | null;
   /** Share of the suspects that keep their given label; null without suspects. */
   readonly suspectsKept: number | null;
@@ -36,7 +36,7 @@ export async function viewStage(
 }
 
 /**
- * Chooses the stage to return, on held-out purified rows and suspects alone: of the stages that lose at most
+ * Chooses the stage to return, on held-out rows and suspects alone: of the stages that lose at most
  * `maxAccDrop` against the victim, the one under which the fewest suspects keep their label. Without held-out rows the
  * gate is off and the last stage is returned.
  */

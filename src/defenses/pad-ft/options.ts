@@ -81,7 +81,7 @@ export interface PadFtSettings {
   readonly purify: PurifySettings;
   readonly clip: ClipSettings;
   readonly tune: TuneSettings;
-  /** Held-out purified rows, drawn over all labels, on which stages are compared; 0 switches the gate off. */
+  /** Held-out rows: at random, none of D_c, of attacked labels only the surely clean, on which stages are compared; 0 switches the gate off. */
   readonly holdout: number;
   /** The gate: most accuracy a stage may lose on the held-out rows, as a fraction. */
   readonly maxAccDrop: number;
