@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { drawControl } from './control.js';
 import { DATASETS, type DatasetName, type DatasetPair, type DatasetSource, isDatasetName } from './datasets/index.js';
 import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-request.js';
-import { type DefenseProgress, padFt } from './defenses/pad-ft/index.js';
+import { type DefenseProgress, type PadFtSettings, type Purification, padFt } from './defenses/pad-ft/index.js';
 import { type Device, type Precision, resolveDevice } from './device.js';
 import { invalidOption } from './errors.js';
 import { MemoryWatch } from './memory.js';
@@ -90,7 +90,8 @@ export async function runExperiment(
   context: ExperimentContext = {},
 ): Promise<ExperimentResult> {
   const { folder, seed = 0 } = options;
-  const defenses = planDefenses(options.defenses ?? DEFAULT_DEFENSES, integer('seed', seed, 0));
+  const requests = options.defenses ?? DEFAULT_DEFENSES;
+  planDefenses(requests, { seed: integer('seed', seed, 0) });
   const device = resolveDevice(options.device);
   const watch = new MemoryWatch(device);
   const say = context.onEvent ?? (() => {});
@@ -116,14 +117,19 @@ export async function runExperiment(
   warnOfWeakVictim(before, say);
 
   const rows: CardRow[] = [];
+  const defenses = planDefenses(requests, { seed, flip: set.flip });
+  const purifications = new Map<string, Purification>();
   for (const { name, control, settings } of defenses) {
     say({ type: 'stage', stage: 'defend', text: `defending: ${name}` });
     const purified = control === null ? undefined : drawControl(control, set, before.predicted, settings);
+    const key = purificationKey(settings);
     using result = await padFt(victim, set.train, settings, {
       ...evaluation,
+      purification: purifications.get(key),
       purified,
       onProgress: (progress) => say({ type: 'defense', name, ...progress }),
     });
+    if (control === null) purifications.set(key, result.purification);
     files.push(...(await saveDefense(folder, name, result)));
     say({ type: 'stage', stage: 'judge', text: `judging: ${name}` });
     const figures = await watch.measure('judge', () => judgeDefense(result, set, before, evaluation));
@@ -192,6 +198,11 @@ async function obtainVictim(
     },
   );
   return { training, model: training.model };
+}
+
+/** Defences that agree on this purify alike: a control shares what the row before it found. */
+function purificationKey({ purify, clip, seed }: PadFtSettings): string {
+  return JSON.stringify([purify, purify.purifier === 'clip-drop' ? clip : null, seed]);
 }
 
 function warnOfWeakVictim({ evaluation: { acc, asr } }: VictimFigures, say: (event: ExperimentEvent) => void): void {

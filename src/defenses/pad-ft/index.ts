@@ -9,7 +9,7 @@ import { type ClipResult, clip } from './clip.js';
 import { scoreByClipDrop } from './clip-drop.js';
 import { fineTune, type TuneResult } from './fine-tune.js';
 import { chooseStage, type GateDecision, type Stage, type StageView, viewStage } from './gate.js';
-import { type PadFtOptions, type PadFtSettings, type PurifierName, padFtSettings } from './options.js';
+import { optionsForData, type PadFtOptions, type PadFtSettings, type PurifierName, padFtSettings } from './options.js';
 import {
   type Purification,
   type PurifyInput,
@@ -39,6 +39,8 @@ export interface DefenseContext {
   readonly precision?: Precision | undefined;
   /** Rows a batch in evaluation. */
   readonly batchSize?: number | undefined;
+  /** Stage 1 done before, on the same victim, rows and purify settings: it is not done again. */
+  readonly purification?: Purification | undefined;
   /** D_c from elsewhere, for the oracle and the random rows of a table: replaces the purifier's choice. */
   readonly purified?: Uint32Array | undefined;
 }
@@ -83,7 +85,9 @@ export async function padFt(
   const made: Disposable[] = [];
   try {
     // Stage 1: which rows are clean, which look planted.
-    const purification = await watch.measure('purify', () => purify(victim, data, settings, context));
+    const found =
+      context.purification ?? (await watch.measure('purify', () => purify(victim, data, settings, context)));
+    const purification = context.purified === undefined ? found : { ...found, purified: context.purified };
     requireEveryLabel(purification.purified, data);
     const evaluation = stageEvaluation(context, 'clip');
     const rows = await pickRows(data, purification, settings, evaluation, made);
@@ -112,9 +116,19 @@ export async function padFt(
     const pad = await victim.clone();
     made.push(pad);
     const { heldOut, suspects, purified } = rows;
-    const { maxAccDrop, seed } = settings;
+    const { maxAccDrop, accuracyPrice, seed } = settings;
     const clipping = await watch.measure('clip', () =>
-      clip({ model: pad, purified, suspects, heldOut, settings: settings.clip, maxAccDrop, seed, evaluation }),
+      clip({
+        model: pad,
+        purified,
+        suspects,
+        heldOut,
+        settings: settings.clip,
+        maxAccDrop,
+        accuracyPrice,
+        seed,
+        evaluation,
+      }),
     );
     views.push(await viewStage('pad', pad, heldOut, suspects, evaluation));
 
@@ -133,7 +147,7 @@ export async function padFt(
     );
     views.push(await viewStage('pad-ft', padFtModel, heldOut, suspects, evaluation));
 
-    const gate = chooseStage(views, maxAccDrop);
+    const gate = chooseStage(views, maxAccDrop, accuracyPrice);
     made.splice(made.indexOf(pad), 1);
     made.splice(made.indexOf(padFtModel), 1);
     return result({ settings, purification, pad, padFt: padFtModel, victim, gate, clipping, tuning, watch });
@@ -158,8 +172,7 @@ export async function purify(
     evaluation: stageEvaluation(context, 'purify'),
   };
   const scores = await PURIFIER_TABLE[settings.purify.purifier](input);
-  const purification = selectRows(scores, data.labels(), data.classes, settings.purify);
-  return context.purified === undefined ? purification : { ...purification, purified: context.purified };
+  return selectRows(scores, data.labels(), data.classes, settings.purify);
 }
 
 function stageEvaluation(context: DefenseContext, stage: DefenseProgress['stage']): EvaluationOptions {
@@ -253,4 +266,4 @@ function result(parts: ResultParts): PadFtResult {
 }
 
 export type { ClipResult, GateDecision, PadFtOptions, PadFtSettings, Purification, Stage, StageView, TuneResult };
-export { padFtSettings };
+export { optionsForData, padFtSettings };
