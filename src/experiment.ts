@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { drawControl } from './control.js';
 import { DATASETS, type DatasetName, type DatasetPair, type DatasetSource, isDatasetName } from './datasets/index.js';
 import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-request.js';
-import { type DefenseProgress, type PadFtSettings, type Purification, padFt } from './defenses/pad-ft/index.js';
+import { type DefenseProgress, padFt, type RowScores, scoringKey } from './defenses/pad-ft/index.js';
 import { type Device, type Precision, resolveDevice } from './device.js';
 import { invalidOption } from './errors.js';
 import { MemoryWatch } from './memory.js';
@@ -118,18 +118,18 @@ export async function runExperiment(
 
   const rows: CardRow[] = [];
   const defenses = planDefenses(requests, { seed, flip: set.flip });
-  const purifications = new Map<string, Purification>();
+  const scores = new Map<string, RowScores>();
   for (const { name, control, settings } of defenses) {
     say({ type: 'stage', stage: 'defend', text: `defending: ${name}` });
     const purified = control === null ? undefined : drawControl(control, set, before.predicted, settings);
-    const key = purificationKey(settings);
+    const key = scoringKey(settings);
     using result = await padFt(victim, set.train, settings, {
       ...evaluation,
-      purification: purifications.get(key),
+      scores: scores.get(key),
       purified,
       onProgress: (progress) => say({ type: 'defense', name, ...progress }),
     });
-    if (control === null) purifications.set(key, result.purification);
+    scores.set(key, result.scores);
     files.push(...(await saveDefense(folder, name, result)));
     say({ type: 'stage', stage: 'judge', text: `judging: ${name}` });
     const figures = await watch.measure('judge', () => judgeDefense(result, set, before, evaluation));
@@ -198,11 +198,6 @@ async function obtainVictim(
     },
   );
   return { training, model: training.model };
-}
-
-/** Defences that agree on this purify alike: a control shares what the row before it found. */
-function purificationKey({ purify, clip, seed }: PadFtSettings): string {
-  return JSON.stringify([purify, purify.purifier === 'clip-drop' ? clip : null, seed]);
 }
 
 function warnOfWeakVictim({ evaluation: { acc, asr } }: VictimFigures, say: (event: ExperimentEvent) => void): void {
