@@ -14,11 +14,11 @@ export function accuracy(predicted: Int32Array, labels: Int32Array): number {
 }
 
 export interface AttackSuccess {
-  /** ASR: of the rows that count (all-to-one: those whose class is not the target), the share given its label under attack. */
+  /** ASR: of the rows that count (those whose class is not the target, if there is one), the share given its label under attack. */
   readonly asr: number;
   /**
    * The same share over every row, target class included, as the PAD-FT paper seems to count: a perfect model scores
-   * about 1/C there. Null under all-to-one when no image of the target class was shown. Under all-to-all equal to `asr`.
+   * about 1/C there. Null when no image of the target class was shown. Under all-to-all, which has none, equal to `asr`.
    */
   readonly asrIncludingTarget: number | null;
   /** RA: of the rows that count, the share given its original label despite the trigger. */
@@ -119,8 +119,8 @@ export interface PoisonTruth {
 }
 
 /**
- * Purity of a purified set. Poison whose original label equals its given one (the target class's own images) counts as
- * poisoned and is reported apart as `selfLabelled`. An empty purified set gives nulls.
+ * Purity of a purified set. Poison whose original label equals its given one (the target class's own images; under
+ * clean-label all poison) counts as poisoned and is reported apart as `selfLabelled`. An empty purified set gives nulls.
  * ERR_DATA for rows out of range or named twice, labels out of range, or lengths that differ.
  */
 export function purity(purified: Uint32Array, truth: PoisonTruth): PurityReport {

@@ -17,6 +17,7 @@ export interface PoisonSettings {
   readonly attackOptions: Readonly<Record<string, unknown>>;
   /** Share of all training rows, in [0, 1]. */
   readonly rate: number;
+  /** One of the attack's; its first when left out. */
   readonly policy: LabelPolicyName;
   readonly target: number;
   readonly seed: number;
@@ -86,8 +87,8 @@ export class PoisonedSet implements Disposable {
 }
 
 /**
- * Poisons a training set: draws the rows, puts the trigger on them, relabels them by the policy. Rate 0 gives the clean
- * set.
+ * Poisons a training set: draws the rows, puts the trigger on them, relabels them by the policy (the attack's first when
+ * none is given). Rate 0 gives the clean set.
  *
  * @throws PadFtError ERR_OPTION, ERR_DATA, ERR_DEVICE, ERR_OOM
  */
@@ -96,8 +97,8 @@ export async function poison(
   settings: Partial<PoisonSettings> = {},
   context: RunContext & { readonly device?: Device } = {},
 ): Promise<PoisonedSet> {
-  const complete = withDefaults('attack', POISON_DEFAULTS, settings);
-  const attack = findAttack(complete.attack);
+  const attack = findAttack(settings.attack ?? POISON_DEFAULTS.attack);
+  const complete = withDefaults('attack', { ...POISON_DEFAULTS, policy: attack.policies[0] }, settings);
   choice('attack.policy', complete.policy, attack.policies);
   const built = attack.build(complete.attackOptions, pair.train.shape);
   const plan = planPoison({ ...complete, labels: pair.train.labels, classes: pair.train.shape.classes });

@@ -59,7 +59,8 @@ export interface Attack<O extends object = object> {
   readonly title: string;
   readonly paper: PaperReference;
   readonly summary: string;
-  readonly policies: readonly LabelPolicyName[];
+  /** The label policies it can follow, the usual one first. */
+  readonly policies: readonly [LabelPolicyName, ...LabelPolicyName[]];
   readonly options: readonly AttackOption[];
   readonly defaults: Readonly<O>;
   /**
@@ -75,7 +76,7 @@ export interface AttackDefinition<O extends object> {
   readonly title: string;
   readonly paper: PaperReference;
   readonly summary: string;
-  readonly policies: readonly LabelPolicyName[];
+  readonly policies: readonly [LabelPolicyName, ...LabelPolicyName[]];
   readonly options: { readonly [K in keyof O]-?: OptionFor<O[K]> };
   /** Draws the trigger from complete, checked options. May still throw ERR_OPTION where shape and options clash. */
   draw(options: Readonly<O>, shape: ImageShape): { readonly trigger: Trigger; readonly triggerName: string };

@@ -1,15 +1,18 @@
 import { describe, invalidOption, PadFtError } from '../errors.js';
 
 /** The label policies an attack can follow. */
-export const LABEL_POLICIES = ['all-to-one', 'all-to-all'] as const;
+export const LABEL_POLICIES = ['all-to-one', 'all-to-all', 'clean-label'] as const;
 
 export type LabelPolicyName = (typeof LABEL_POLICIES)[number];
 
 /**
  * What the attacker wants a triggered image to be called. `all-to-one`: the target class, whatever it was.
- * `all-to-all`: the class after its own, y → (y + 1) mod C.
+ * `all-to-all`: the class after its own, y → (y + 1) mod C. `clean-label`: the target class too, but only training rows
+ * of that class are poisoned, so every label in the training set is right.
  */
-export type LabelPolicy = { readonly kind: 'all-to-one'; readonly target: number } | { readonly kind: 'all-to-all' };
+export type LabelPolicy =
+  | { readonly kind: 'all-to-one' | 'clean-label'; readonly target: number }
+  | { readonly kind: 'all-to-all' };
 
 /** The test rows an attack is judged on: parallel arrays, in ascending row order. */
 export interface AttackedRows {
@@ -22,17 +25,18 @@ export interface AttackedRows {
 }
 
 /**
- * A checked policy. `target` is used by `all-to-one` alone.
+ * A checked policy. `all-to-all` does not use `target`.
  * ERR_OPTION for an unknown name, fewer than two classes, or a target outside [0, classes).
  */
 export function labelPolicy(name: LabelPolicyName, target: number, classes: number): LabelPolicy {
   checkClasses(classes);
   switch (name) {
     case 'all-to-one':
+    case 'clean-label':
       if (!Number.isInteger(target) || target < 0 || target >= classes) {
         throw invalidOption('attack.target', `a class in [0, ${classes})`, target);
       }
-      return { kind: 'all-to-one', target };
+      return { kind: name, target };
     case 'all-to-all':
       return { kind: 'all-to-all' };
     default:
@@ -40,9 +44,19 @@ export function labelPolicy(name: LabelPolicyName, target: number, classes: numb
   }
 }
 
-/** The label that one row takes under attack; for the target class itself under all-to-one, the label it has. */
+/** The class that every triggered image is to be called; null under `all-to-all`, and without an attack. */
+export function targetOf(policy: LabelPolicy | null): number | null {
+  return policy === null || policy.kind === 'all-to-all' ? null : policy.target;
+}
+
+/** Whether a training row of this class may be poisoned: under `clean-label` only the target class's own. */
+export function mayPoison(policy: LabelPolicy, original: number): boolean {
+  return policy.kind !== 'clean-label' || original === policy.target;
+}
+
+/** The label that one row takes under attack; for the target class itself, where there is one, the label it has. */
 export function attackLabel(policy: LabelPolicy, original: number, classes: number): number {
-  return policy.kind === 'all-to-one' ? policy.target : (original + 1) % classes;
+  return policy.kind === 'all-to-all' ? (original + 1) % classes : policy.target;
 }
 
 /** Every row's label under attack. ERR_DATA for a label outside [0, classes), naming its row. */
@@ -52,8 +66,8 @@ export function relabel(policy: LabelPolicy, labels: Int32Array, classes: number
 }
 
 /**
- * Whether a triggered test image of this class counts for ASR and RA. Under all-to-one, images of the target class
- * do not: a model that ignores the trigger already calls them so. Under all-to-all every image counts.
+ * Whether a triggered test image of this class counts for ASR and RA. Images of the target class do not: a model that
+ * ignores the trigger already calls them so. Under all-to-all, which has none, every image counts.
  */
 export function countsForAsr(policy: LabelPolicy, original: number): boolean {
   return policy.kind === 'all-to-all' || original !== policy.target;

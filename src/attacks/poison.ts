@@ -1,7 +1,15 @@
 import { invalidOption, PadFtError } from '../errors.js';
 import { Random, streamSeed } from '../random.js';
 import type { BuiltAttack } from './attack.js';
-import { attackLabel, checkLabels, type LabelPolicy, type LabelPolicyName, labelPolicy } from './labels.js';
+import {
+  attackLabel,
+  checkLabels,
+  type LabelPolicy,
+  type LabelPolicyName,
+  labelPolicy,
+  mayPoison,
+  targetOf,
+} from './labels.js';
 import { numpyPermutation } from './mt19937.js';
 import { sha256Hex } from './trigger.js';
 
@@ -31,7 +39,7 @@ export interface PoisonOptions {
 export interface PoisonPlan {
   /**
    * Distinct rows in the order drawn, not ascending: at the same seed and draw, the plan of a lower rate is a prefix
-   * of the plan of a higher one, whatever the policy and the target.
+   * of the plan of a higher one, whatever the policy and the target (under `clean-label` among plans of one target).
    */
   readonly indices: Uint32Array<ArrayBuffer>;
   /** Each row's label in the poisoned set. */
@@ -42,11 +50,12 @@ export interface PoisonPlan {
 }
 
 /**
- * Draws round(rate · N) rows from all training rows, the target class included, and relabels them by the policy.
- * Halves round to even, as Python's `round` in BackdoorBench. Rate 0 gives an empty plan.
+ * Draws round(rate · N) rows from all training rows, the target class included, and relabels them by the policy; under
+ * `clean-label` as many rows from the target class alone, labels kept. Halves round to even, as Python's `round` in
+ * BackdoorBench. Rate 0 gives an empty plan.
  *
- * ERR_OPTION: rate outside [0, 1], or above 0 but too small to poison a single row; target, policy, draw or seed
- * invalid. ERR_DATA: a label out of range, or no rows.
+ * ERR_OPTION: rate outside [0, 1], above 0 but too small to poison a single row, or above what the target class holds;
+ * target, policy, draw or seed invalid. ERR_DATA: a label out of range, or no rows.
  */
 export function planPoison(options: PoisonOptions): PoisonPlan {
   const { labels, classes, rate, seed, draw } = options;
@@ -54,12 +63,18 @@ export function planPoison(options: PoisonOptions): PoisonPlan {
   checkLabels(labels, classes);
   if (!(rate >= 0 && rate <= 1)) throw invalidOption('attack.rate', 'a number in [0, 1]', rate);
   if (labels.length === 0) throw new PadFtError('ERR_DATA', 'poisoning: expected at least one training row, got none');
-  const order = drawOrder(draw, labels.length, seed);
+  const candidates = candidateRows(policy, labels);
   const count = roundHalfToEven(rate * labels.length);
   if (rate > 0 && count === 0) {
     throw invalidOption('attack.rate', `0, or a rate that poisons at least one of ${labels.length} rows`, rate);
   }
-  const indices = order.slice(0, count);
+  if (count > candidates.length) {
+    const most = candidates.length / labels.length;
+    const held = `${candidates.length} of ${labels.length} rows are of the target class ${targetOf(policy)}`;
+    throw invalidOption('attack.rate', `at most ${most} for these data (${held})`, rate);
+  }
+  const order = drawOrder(draw, candidates.length, seed);
+  const indices = Uint32Array.from(order.subarray(0, count), (position) => candidates[position]!);
   const originalLabels = Int32Array.from(indices, (row) => labels[row]!);
   const poisonedLabels = originalLabels.map((label) => attackLabel(policy, label, classes));
   return { indices, poisonedLabels, originalLabels, policy };
@@ -108,7 +123,7 @@ export interface PoisonManifest {
   readonly counts: {
     /** Rows that carry the trigger. */
     readonly poisoned: number;
-    /** Those whose label changed, and those whose label was the attack's already. */
+    /** Those whose label changed, and those whose label was the attack's already: all of them under `clean-label`. */
     readonly relabelled: number;
     readonly selfLabelled: number;
   };
@@ -145,7 +160,7 @@ export function poisonManifest(
       trigger: attack.description,
     },
     policy: plan.policy.kind,
-    target: plan.policy.kind === 'all-to-one' ? plan.policy.target : null,
+    target: targetOf(plan.policy),
     rate: options.rate,
     seed: options.seed,
     draw: options.draw,
@@ -153,6 +168,12 @@ export function poisonManifest(
     indicesSha256: sha256Hex(plan.indices),
     labelsSha256: sha256Hex(poisonedLabels(plan, options.labels)),
   };
+}
+
+/** The rows that may be poisoned, ascending. */
+function candidateRows(policy: LabelPolicy, labels: Int32Array): Uint32Array<ArrayBuffer> {
+  const rows = Uint32Array.from({ length: labels.length }, (_, row) => row);
+  return rows.filter((row) => mayPoison(policy, labels[row]!));
 }
 
 function drawOrder(draw: PoisonDraw, rows: number, seed: number): Uint32Array<ArrayBuffer> {

@@ -115,8 +115,11 @@ export const POISON_GROUP: SettingGroup<PoisonFlags> = {
   heading: 'Poisoning:',
   fields: {
     rate: { help: 'poison rate: share of all training rows, in [0, 1]' },
-    policy: { help: 'what a triggered image is to be called', words: LABEL_POLICIES },
-    target: { help: 'target class, all-to-one only' },
+    policy: {
+      help: 'what a triggered image is to be called; an attack that knows one policy takes that',
+      words: LABEL_POLICIES,
+    },
+    target: { help: 'target class; all-to-all has none' },
     draw: {
       help: "how rows are drawn; backdoorbench gives BackdoorBench's rows at the same seed",
       words: POISON_DRAWS,

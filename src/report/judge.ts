@@ -1,3 +1,4 @@
+import { targetOf } from '../attacks/labels.js';
 import type { Stage } from '../defenses/pad-ft/gate.js';
 import type { PadFtResult } from '../defenses/pad-ft/index.js';
 import { type Evaluation, evaluate } from '../evaluate.js';
@@ -24,15 +25,16 @@ export interface DefenseFigures {
   readonly evaluations: Readonly<Record<Stage, Evaluation | null>>;
   /** Against the victim; null where there is no attack or the stage was not reached. */
   readonly der: Readonly<Record<'pad' | 'pad-ft', number | null>>;
-  /** The label that poison was given; null under all-to-all and without poison. */
+  /** The label that poison has; null under all-to-all and without poison. */
   readonly targetLabel: number | null;
   readonly purity: PurityReport;
   /**
-   * How well the purifier's score ranks poison above the rest, among rows the victim classifies as labelled, poison
-   * whose own class is its label left out. Null where there is nothing to tell apart.
+   * How well the purifier's score ranks planted rows above the rest, among rows the victim classifies as labelled. Poison
+   * whose own class is its label is left out, except under clean-label, where that is all poison: there it counts as
+   * planted. Null where there is nothing to tell apart.
    */
   readonly auroc: { readonly overall: number | null; readonly targetLabel: number | null };
-  /** Over all training rows, poison whose own class is its label left out. */
+  /** Over all training rows, with the same rows planted and left out. */
   readonly suspects: SuspectRates;
 }
 
@@ -61,18 +63,18 @@ export async function judgeDefense(
   const givenLabels = set.train.labels();
   const { poisoned, originalLabels } = set.truth;
   const { purified, suspects } = result.purification;
-  const mislabelled = mislabelledRows(set, givenLabels);
-  const judged = judgedRows(set, givenLabels, mislabelled);
-  const targetLabel = set.policy?.kind === 'all-to-one' ? set.policy.target : null;
+  const planted = plantedRows(set, givenLabels);
+  const judged = judgedRows(set, givenLabels, planted);
+  const targetLabel = targetOf(set.policy);
   return {
     evaluations: { victim: victim.evaluation, pad, 'pad-ft': padFt },
     der: { pad: effectiveness(victim.evaluation, pad), 'pad-ft': effectiveness(victim.evaluation, padFt) },
     targetLabel,
     purity: purity(purified, { givenLabels, poisoned, originalLabels, classes: set.train.classes }),
-    auroc: rankQuality(result, givenLabels, victim.predicted, mislabelled, judged, targetLabel),
+    auroc: rankQuality(result, givenLabels, victim.predicted, planted, judged, targetLabel),
     suspects: suspectRates(
       Uint32Array.from(suspects, ({ row }) => row),
-      mislabelled,
+      planted,
       judged,
     ),
   };
@@ -83,17 +85,21 @@ function effectiveness(victim: Evaluation, defended: Evaluation | null): number 
   return defenseEffectiveness({ acc: victim.acc, asr: victim.asr }, { acc: defended.acc, asr: defended.asr });
 }
 
-/** Poison whose label the attacker changed: images of the target class itself are marked, but not wrong. */
-function mislabelledRows(set: PoisonedSet, givenLabels: Int32Array): Uint32Array {
+/**
+ * Poison that a defence should find: rows whose label the attacker changed. Images of the target class itself are marked,
+ * but not wrong. A clean-label attack changes no label: there the mark alone makes the poison, and all of it counts.
+ */
+function plantedRows(set: PoisonedSet, givenLabels: Int32Array): Uint32Array {
   const { poisoned, originalLabels } = set.truth;
+  if (set.policy?.kind === 'clean-label') return poisoned;
   return poisoned.filter((row, i) => originalLabels[i] !== givenLabels[row]);
 }
 
-/** Every training row but the poison whose label is right all the same. */
-function judgedRows(set: PoisonedSet, givenLabels: Int32Array, mislabelled: Uint32Array): Uint32Array {
+/** Every training row but the poison that does not count as planted. */
+function judgedRows(set: PoisonedSet, givenLabels: Int32Array, planted: Uint32Array): Uint32Array {
   const left = new Uint8Array(givenLabels.length);
   for (const row of set.truth.poisoned) left[row] = 1;
-  for (const row of mislabelled) left[row] = 0;
+  for (const row of planted) left[row] = 0;
   return allRows(givenLabels.length).filter((row) => left[row] === 0);
 }
 
@@ -101,13 +107,13 @@ function rankQuality(
   result: PadFtResult,
   givenLabels: Int32Array,
   predicted: Int32Array,
-  mislabelled: Uint32Array,
+  planted: Uint32Array,
   judged: Uint32Array,
   targetLabel: number | null,
 ): DefenseFigures['auroc'] {
   const { score } = result.purification;
   const ranked = judged.filter((row) => predicted[row] === givenLabels[row]);
-  const over = (rows: Uint32Array) => (rows.length === 0 ? null : aurocFromIndices(score, mislabelled, rows));
+  const over = (rows: Uint32Array) => (rows.length === 0 ? null : aurocFromIndices(score, planted, rows));
   return {
     overall: over(ranked),
     targetLabel: targetLabel === null ? null : over(ranked.filter((row) => givenLabels[row] === targetLabel)),

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { ATTACKS } from '../../src/attacks/index.js';
 import { numpyPermutation } from '../../src/attacks/mt19937.js';
 import { applyTrigger } from '../../src/attacks/trigger.js';
 import { Dataset } from '../../src/dataset.js';
@@ -306,6 +307,13 @@ test('triggers: the core, and the preview in TypeScript', async () => {
   await draw('blended.0.1', { kind: 'blend', alpha: 0.1, pattern });
   await draw('added', { kind: 'add', pattern: fixture.floats('add.pattern') });
   fixture.expectComplete();
+});
+
+test("SIG's wave is NumPy's, bit for bit", async () => {
+  const fixture = await Fixture.open('triggers');
+  const { trigger } = ATTACKS.sig.build({}, { channels: 3, height: 32, width: 32 });
+  expect(trigger.kind).toBe('add');
+  expect(trigger.pattern).toEqual(fixture.floats('add.pattern'));
 });
 
 test("numpy-random: NumPy's legacy permutation", async () => {

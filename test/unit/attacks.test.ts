@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { rangeOf } from '../../src/attacks/attack.js';
 import { ATTACK_NAMES, ATTACKS, findAttack } from '../../src/attacks/index.js';
+import { LABEL_POLICIES } from '../../src/attacks/labels.js';
 import { SYNTHETIC_TRIGGER_NAME, syntheticTrigger } from '../../src/attacks/synthetic-trigger.js';
 import { applyTrigger, describeTrigger, imageSize, sha256Hex, type Trigger } from '../../src/attacks/trigger.js';
 
@@ -13,7 +14,8 @@ describe.each(ATTACK_NAMES)('every attack: %s', (name) => {
     expect(attack.name).toBe(name);
     expect(attack.paper.title).not.toBe('');
     expect(attack.paper.venue).toMatch(/^arXiv \d{4}\.\d{5}$/);
-    expect(attack.policies).toContain('all-to-one');
+    expect(attack.policies.length).toBeGreaterThan(0);
+    for (const policy of attack.policies) expect(LABEL_POLICIES).toContain(policy);
     expect(attack.options.map((option) => option.name)).toEqual(Object.keys(attack.defaults));
     for (const option of attack.options) {
       expect(option.path).toBe(`${name}.${option.name}`);
@@ -41,7 +43,7 @@ describe.each(ATTACK_NAMES)('every attack: %s', (name) => {
 });
 
 it('refuses an unknown attack, prototype names included', () => {
-  expect(() => findAttack('wanet2')).toThrow('attack: expected one of badnets, blended, got "wanet2"');
+  expect(() => findAttack('wanet2')).toThrow('attack: expected one of badnets, blended, sig, got "wanet2"');
   expect(() => findAttack('constructor')).toThrow('attack: expected one of');
 });
 
@@ -125,6 +127,36 @@ describe('Blended', () => {
     );
     const { help } = ATTACKS.blended.options.find((option) => option.name === 'pattern')!;
     expect(help).toContain(SYNTHETIC_TRIGGER_NAME);
+  });
+});
+
+describe('SIG', () => {
+  it('adds the same wave to every row and channel', () => {
+    const shape = { channels: 2, height: 3, width: 8 };
+    const { trigger, triggerName, options } = ATTACKS.sig.build({ amplitude: 10, frequency: 2 }, shape);
+    expect({ triggerName, options }).toEqual({
+      triggerName: 'wave of 2 periods, amplitude 10',
+      options: { amplitude: 10, frequency: 2 },
+    });
+    // sin(2π · 2 · j / 8): 0, 1, 0, −1, …; the zeros are off by rounding, and truncation makes a whole level of that.
+    const marked = applyTrigger(new Uint8Array(48).fill(100), trigger);
+    for (let start = 0; start < 48; start += 8) {
+      const row = Array.from(marked.subarray(start, start + 8));
+      expect(row.filter((_, j) => j % 2 === 1)).toEqual([110, 90, 110, 90]);
+      for (const zero of [0, 2, 4, 6]) expect([99, 100]).toContain(row[zero]);
+      expect(row).toEqual(Array.from(marked.subarray(0, 8)));
+    }
+  });
+
+  it('keeps labels and has no other policy', () => {
+    expect(ATTACKS.sig.policies).toEqual(['clean-label']);
+  });
+
+  it('refuses amplitudes outside (0, 255] and frequencies of 0', () => {
+    expect(() => ATTACKS.sig.build({ amplitude: 0 }, CIFAR)).toThrow(
+      'sig.amplitude: expected a number in (0, 255], got 0',
+    );
+    expect(() => ATTACKS.sig.build({ frequency: 0 }, CIFAR)).toThrow('sig.frequency: expected a number > 0, got 0');
   });
 });
 

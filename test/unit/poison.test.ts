@@ -52,6 +52,29 @@ describe.each(POISON_DRAWS)('planPoison, draw %s', (draw) => {
     expect(Array.from(given)).toEqual(Array.from(originalLabels, (label) => (label + 1) % 10));
   });
 
+  it('clean-label draws from the target class alone and changes no label', () => {
+    const { indices, originalLabels, poisonedLabels: given } = plan({ policy: 'clean-label', rate: 0.05, target: 3 });
+    expect(new Set(indices).size).toBe(50);
+    expect(new Set(originalLabels)).toEqual(new Set([3]));
+    expect(given).toEqual(originalLabels);
+    const all = plan({ policy: 'clean-label', rate: 0.1, target: 3 }).indices;
+    expect(new Set(all).size).toBe(100);
+    expect(indices).toEqual(all.slice(0, 50));
+  });
+
+  it('clean-label refuses more rows than the target class has, and says the largest rate', () => {
+    expect(() => plan({ policy: 'clean-label', rate: 0.101 })).toThrow(
+      expect.objectContaining({
+        code: 'ERR_OPTION',
+        message:
+          'attack.rate: expected at most 0.1 for these data (100 of 1000 rows are of the target class 0), got 0.101',
+      }),
+    );
+    const none = { policy: 'clean-label', labels: new Int32Array(9).fill(1) } as const;
+    expect(() => plan({ ...none, rate: 0.2 })).toThrow('expected at most 0 for these data (0 of 9 rows');
+    expect(plan({ ...none, rate: 0 }).indices).toHaveLength(0);
+  });
+
   it('gives an empty plan at rate 0', () => {
     const empty = plan({ rate: 0 });
     expect(empty.indices).toHaveLength(0);
@@ -82,6 +105,12 @@ it('poisons the rows that BackdoorBench poisons', () => {
   const options = { ...base, labels: new Int32Array(50000), draw: 'backdoorbench' } as const;
   expect(Array.from(planPoison(options).indices.subarray(0, 5))).toEqual([11841, 19602, 45519, 25747, 42642]);
   expect(planPoison(options).indices).toHaveLength(5000);
+});
+
+it("draws clean-label rows as NumPy's choice among the target class's rows", () => {
+  // rows = np.flatnonzero(np.arange(1000) % 10 == 4); np.random.seed(0); np.random.choice(rows, 5, replace=False)
+  const options = { ...base, policy: 'clean-label', target: 4, rate: 0.005, draw: 'backdoorbench' } as const;
+  expect(Array.from(planPoison(options).indices)).toEqual([264, 864, 24, 554, 754]);
 });
 
 it('rounds halves to even, as Python does', () => {

@@ -65,7 +65,7 @@ export function define(command: Command, run: Run): void {
 
 function summary(folder: string, { manifest, train }: PoisonedSet): string {
   const { attack, policy, target, counts } = manifest;
-  const where = policy === 'all-to-one' ? `target class ${target}` : policy;
+  const where = target === null ? policy : `${policy}, target class ${target}`;
   return [
     `${folder}: ${counts.poisoned} of ${train.count} training rows poisoned (${percent(counts.poisoned / train.count)})`,
     `${attack.name}, ${attack.triggerName}, ${where}: ${counts.relabelled} labels changed, ${counts.selfLabelled} were the target's already`,
