@@ -60,7 +60,7 @@ function addonProblems({ addon, libtorch }: Findings): DoctorProblem[] {
 
 function libraryProblems(libraries: readonly string[], root: string | null): DoctorProblem[] {
   const problems: DoctorProblem[] = [];
-  const torch = libraries.find((path) => basename(path) === 'libtorch_cpu.so');
+  const torch = libraries.find((path) => basename(path).startsWith('libtorch_cpu.so'));
   if (root !== null && torch !== undefined && !torch.startsWith(`${root}/`)) {
     problems.push(
       warning(
@@ -82,7 +82,7 @@ function libraryProblems(libraries: readonly string[], root: string | null): Doc
   if (blas !== undefined && dirname(blas).endsWith('/blas')) {
     problems.push(
       warning(
-        'libtorch uses the reference BLAS, which is some thirty times slower.',
+        'libtorch uses the reference BLAS, whose matrix products are some thirty times slower.',
         'sudo apt-get install libopenblas0-pthread',
       ),
     );

@@ -167,6 +167,12 @@ describe('findProblems', () => {
       /loaded \/usr\/lib\/libtorch_cpu\.so/,
     ],
     [
+      'Debian’s libtorch loaded, whose name ends in a version',
+      { addon: { ...healthy.addon, libraries: ['/usr/lib/x86_64-linux-gnu/libtorch_cpu.so.1.13'] } },
+      'warning',
+      /loaded \/usr\/lib\/x86_64-linux-gnu\/libtorch_cpu\.so\.1\.13/,
+    ],
+    [
       'two OpenMP runtimes',
       { addon: { ...healthy.addon, libraries: ['/a/libgomp.so.1', '/b/libgomp-1a2b.so.1'] } },
       'warning',
