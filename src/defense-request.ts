@@ -1,5 +1,5 @@
-import type { Control } from './control.js';
-import { type PadFtOptions, type PadFtSettings, padFtSettings } from './defenses/pad-ft/index.js';
+import { CONTROLS, type Control } from './control.js';
+import { optionsForData, type PadFtOptions, type PadFtSettings, padFtSettings } from './defenses/pad-ft/index.js';
 import { invalidOption } from './errors.js';
 
 /** A defence to run. `name` names its row and its files. */
@@ -17,6 +17,13 @@ export const DEFAULT_DEFENSES: readonly DefenseRequest[] = [
   { name: 'paper', options: { preset: 'paper' } },
 ];
 
+/** What bounds any purifier: the default's repair on a D_c drawn from rows that are not poisoned, and at random. */
+export const CONTROL_DEFENSES: readonly DefenseRequest[] = CONTROLS.map((control) => ({
+  name: control,
+  options: { preset: 'default' },
+  control,
+}));
+
 /** A defence with every setting filled in. */
 export interface PlannedDefense {
   readonly name: string;
@@ -26,17 +33,21 @@ export interface PlannedDefense {
 
 /**
  * The defences of a run, checked: whatever is wrong with one is found before an hour of training, not after it.
- * `seed` feeds those without a seed of their own.
+ * `seed` feeds those without a seed of their own; `flip`, once the data set is known, says whether a mirrored image keeps
+ * its class.
  *
  * @throws PadFtError ERR_OPTION
  */
-export function planDefenses(requests: readonly DefenseRequest[], seed: number): readonly PlannedDefense[] {
+export function planDefenses(
+  requests: readonly DefenseRequest[],
+  { seed, flip = true }: { readonly seed: number; readonly flip?: boolean },
+): readonly PlannedDefense[] {
   const names = new Set<string>();
   return requests.map(({ name, options, control = null }) => {
     if (!/^[\w-]{1,64}$/.test(name))
       throw invalidOption('defenses.name', 'letters, digits, _ and - (64 at most)', name);
     if (names.has(name)) throw invalidOption('defenses.name', 'a name of its own for each defence', name);
     names.add(name);
-    return { name, control, settings: padFtSettings({ seed, ...options }) };
+    return { name, control, settings: padFtSettings(optionsForData({ seed, ...options }, { flip })) };
   });
 }

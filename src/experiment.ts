@@ -4,7 +4,7 @@ import { drawControl } from './control.js';
 import { Dataset } from './dataset.js';
 import { DATASETS, type DatasetName, type DatasetPair, type DatasetSource, isDatasetName } from './datasets/index.js';
 import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-request.js';
-import { type DefenseProgress, padFt } from './defenses/pad-ft/index.js';
+import { type DefenseProgress, padFt, type RowScores, scoringKey } from './defenses/pad-ft/index.js';
 import { type Device, type Precision, resolveDevice } from './device.js';
 import { invalidOption } from './errors.js';
 import { MemoryWatch } from './memory.js';
@@ -99,7 +99,8 @@ export async function runExperiment(
   context: ExperimentContext = {},
 ): Promise<ExperimentResult> {
   const { folder, seed = 0 } = options;
-  const defenses = planDefenses(options.defenses ?? DEFAULT_DEFENSES, integer('seed', seed, 0));
+  const requests = options.defenses ?? DEFAULT_DEFENSES;
+  planDefenses(requests, { seed: integer('seed', seed, 0) });
   const device = resolveDevice(options.device);
   const watch = new MemoryWatch(device);
   const say = context.onEvent ?? (() => {});
@@ -125,14 +126,19 @@ export async function runExperiment(
   warnOfWeakVictim(before, say);
 
   const rows: CardRow[] = [];
+  const defenses = planDefenses(requests, { seed, flip: set.flip });
+  const scores = new Map<string, RowScores>();
   for (const { name, control, settings } of defenses) {
     say({ type: 'stage', stage: 'defend', text: `defending: ${name}` });
     const purified = control === null ? undefined : drawControl(control, set, before.predicted, settings);
+    const key = scoringKey(settings);
     using result = await padFt(victim, set.train, settings, {
       ...evaluation,
+      scores: scores.get(key),
       purified,
       onProgress: (progress) => say({ type: 'defense', name, ...progress }),
     });
+    scores.set(key, result.scores);
     files.push(...(await saveDefense(folder, name, result)));
     say({ type: 'stage', stage: 'judge', text: `judging: ${name}` });
     const figures = await watch.measure('judge', () => judgeDefense(result, set, before, evaluation));

@@ -59,7 +59,7 @@ Napi::Value Addon::runtime(const Napi::CallbackInfo& info) {
     result.Set("threads", at::get_num_threads());
     result.Set("parallel", at::get_parallel_info());
     result.Set("blas", at::show_config());
-    result.Set("cpuCapability", at::get_cpu_capability());
+    result.Set("cpuCapability", cpu_capability());
     result.Set("cpuBf16", cpu_has_bf16());
     result.Set("cxxStandard", static_cast<double>(__cplusplus / 100 % 100));
     result.Set("napiVersion", static_cast<double>(NAPI_VERSION));

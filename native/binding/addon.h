@@ -5,6 +5,7 @@
 #include <napi.h>
 
 #include <memory>
+#include <optional>
 
 #include "core/bounds_fitter.h"
 #include "core/classifier_tuner.h"
@@ -137,6 +138,16 @@ class WorkerWrap : public Wrap<Self, Core> {
  public:
   using Wrap<Self, Core>::Wrap;
   std::shared_ptr<Slot> model_slot;
+
+  /// Freeing it may touch the model (a trainer ends its training mode), so that must be idle too: ERR_BUSY.
+  void free(Napi::Env env) {
+    guarded(env, [&] {
+      if (!this->slot_ || this->slot_->disposed()) return;
+      std::optional<Hold> model;
+      if (!model_slot->disposed()) model.emplace(model_slot, true);
+      if (this->slot_->dispose()) this->core_.reset();
+    });
+  }
 
  protected:
   std::vector<Hold> holds() const {

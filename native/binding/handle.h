@@ -32,6 +32,10 @@ class Slot {
     std::lock_guard<std::mutex> lock(mutex_);
     require(!disposed_, "ERR_DISPOSED", "the ", kind_, " was disposed; make or load another");
   }
+  bool disposed() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return disposed_;
+  }
   /// True the first time. Throws ERR_BUSY while a job uses it.
   bool dispose() {
     std::lock_guard<std::mutex> lock(mutex_);

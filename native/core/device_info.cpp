@@ -1,5 +1,6 @@
 #include "device_info.h"
 
+#include <ATen/Version.h>
 #include <torch/cuda.h>
 
 #include <chrono>
@@ -59,6 +60,15 @@ std::string cuda_problem() {
     return text.substr(0, text.find('\n'));
   }
   return "no CUDA device answers";
+}
+
+// Read from the configuration's text, where every libtorch says it; at::get_cpu_capability() is younger than 1.13.
+std::string cpu_capability() {
+  const std::string config = at::show_config(), key = "CPU capability usage: ";
+  const auto found = config.find(key);
+  if (found == std::string::npos) return "unknown";
+  const auto start = found + key.size();
+  return config.substr(start, config.find('\n', start) - start);
 }
 
 bool cpu_has_bf16() {

@@ -20,6 +20,8 @@ bool cuda_built();
 std::vector<CudaDevice> cuda_devices();
 /// Why no CUDA device answers, in libtorch's words; empty when one does.
 std::string cuda_problem();
+/// The vector instructions libtorch's CPU kernels were chosen for, in its words: AVX2, AVX512, …
+std::string cpu_capability();
 bool cpu_has_bf16();
 
 struct MemoryUse {

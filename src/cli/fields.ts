@@ -81,6 +81,7 @@ export const DEFENSE_GROUP: SettingGroup<DefenseSettings> = {
   fields: {
     holdout: { help: 'held-out rows the stages are compared on; 0 returns the last stage in any case' },
     maxAccDrop: { help: 'most accuracy a stage may lose on them, as a fraction' },
+    accuracyPrice: { help: 'points of suspects that a point of their accuracy must buy' },
     always: { help: 'repair even when no label is called attacked' },
   },
 };

@@ -296,6 +296,24 @@ describe('every entry of a busy handle reads, shares or refuses', () => {
   }
 });
 
+test('a worker is not disposed of while its model is used: that may touch the model', async () => {
+  const handles = makeHandles(400);
+  const busy = CALLS.model.predict?.(handles) as NativeJob<unknown>;
+  for (const worker of [handles.trainer, handles.boundsFitter, handles.classifierTuner]) {
+    expect(await codeOf(() => worker.dispose())).toBe('ERR_BUSY');
+  }
+  await busy.promise;
+  for (const worker of [handles.trainer, handles.boundsFitter, handles.classifierTuner]) {
+    expect(await codeOf(() => worker.dispose())).toBeNull();
+  }
+});
+
+test('a worker outlives its model', async () => {
+  const handles = makeHandles();
+  handles.model.dispose();
+  expect(await codeOf(() => handles.trainer.dispose())).toBeNull();
+});
+
 describe('a wrong handle is refused', () => {
   const impostors: readonly [string, (handles: Handles) => unknown][] = [
     ['undefined', () => undefined],

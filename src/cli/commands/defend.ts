@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type PadFtResult, padFt, padFtSettings } from '../../defenses/pad-ft/index.js';
+import { optionsForData, type PadFtResult, padFt, padFtSettings } from '../../defenses/pad-ft/index.js';
 import { type PadFtOptions, PRESET_NAMES, PRESETS, type PresetName } from '../../defenses/pad-ft/options.js';
 import { PadFtError } from '../../errors.js';
 import type { Model } from '../../model.js';
@@ -122,7 +122,7 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
   await removeCard(flags.out);
 
   progress.stage(`defend, preset ${flags.preset}`);
-  using result = await padFt(victim, data.train, options, {
+  using result = await padFt(victim, data.train, optionsForData(options, data), {
     signal,
     precision,
     onProgress: ({ stage, done, total }) => progress.update(stage, done, total),

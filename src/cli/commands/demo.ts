@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { AttackName } from '../../attacks/index.js';
 import type { DatasetName } from '../../datasets/index.js';
-import type { DefenseRequest } from '../../defense-request.js';
+import { CONTROL_DEFENSES, DEFAULT_DEFENSES, type DefenseRequest } from '../../defense-request.js';
 import { PRESET_NAMES, type PresetName } from '../../defenses/pad-ft/options.js';
 import { DEMO, runDemo } from '../../demo.js';
 import { formatTable } from '../../report/table.js';
@@ -28,10 +28,13 @@ Examples:
       --learning-rate 0.01 --schedule cosine --out cifar10-run          the real thing, on a GPU
   $ pad-ft evaluate pad-ft-demo                      does the finished run say the same today?`;
 
-/** The demonstration's own sizes belong to its own data; elsewhere the preset runs as it is. */
-function onlyPreset(preset: PresetName, dataset: DatasetName): readonly DefenseRequest[] {
-  const own = DEMO.defenses?.filter(({ name }) => name === preset) ?? [];
-  return dataset === DEMO.dataset ? own : [{ name: preset, options: { preset } }];
+/** The demonstration's own sizes belong to its own data; elsewhere the presets run as they are. */
+function defensesOf({ preset, controls }: Flags, dataset: DatasetName): readonly DefenseRequest[] {
+  const all = (dataset === DEMO.dataset ? DEMO.defenses : undefined) ?? DEFAULT_DEFENSES;
+  const presets = all.filter(({ name }) => preset === undefined || name === preset);
+  if (controls !== true) return presets;
+  const own = all.find(({ name }) => name === 'default')?.options;
+  return [...presets, ...CONTROL_DEFENSES.map((request) => ({ ...request, options: { ...request.options, ...own } }))];
 }
 
 interface Flags extends DatasetFlags, ComputeFlags {
@@ -41,6 +44,7 @@ interface Flags extends DatasetFlags, ComputeFlags {
   readonly resume?: boolean;
   readonly victim?: string;
   readonly preset?: PresetName;
+  readonly controls?: boolean;
   readonly seed: number;
 }
 
@@ -53,6 +57,10 @@ export function define(command: Command, run: Run): void {
     .option('--resume', 'continue a training that was stopped')
     .option('--victim <file>', 'a trained model, instead of training one')
     .addOption(new Option('--preset <name>', 'defend with this one only (default: both)').choices(PRESET_NAMES))
+    .option(
+      '--controls',
+      'also repair with purified rows drawn from the clean ones (oracle) and at random: what any purifier can do',
+    )
     .addOption(datasetNameOption(`which data set (default: ${DEMO.dataset}, ${dataDefaults()})`))
     .addHelpText('after', EXAMPLES);
   addSeedFlag(command, 'everything that is drawn');
@@ -72,7 +80,7 @@ export function define(command: Command, run: Run): void {
           poison,
           train: { ...givenSettings(TRAIN_GROUP, values), precision },
           victim: flags.victim,
-          defenses: flags.preset && onlyPreset(flags.preset, request.name),
+          defenses: defensesOf(flags, request.name),
           folder: flags.out,
           device,
           precision,

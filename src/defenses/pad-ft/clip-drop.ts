@@ -37,6 +37,7 @@ export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
       heldOut: null,
       settings: bounds,
       maxAccDrop: round === 0 ? FIRST_FLOOR : LATER_FLOOR,
+      accuracyPrice: 0,
       seed: seed + round,
       evaluation: quiet,
     });

@@ -7,6 +7,7 @@ import { callNative, runJob } from '../../native/job.js';
 import { loadAddon } from '../../native/load.js';
 import { Random, streamSeed } from '../../random.js';
 import type { ClipSettings } from './options.js';
+import { costOf } from './outcome.js';
 
 /** What stage 2 works on. `model` is bounded in place: hand it a clone of the victim. */
 export interface ClipInput {
@@ -19,6 +20,8 @@ export interface ClipInput {
   readonly settings: ClipSettings;
   /** Most accuracy the bounds may cost on the held-out rows, as a fraction. */
   readonly maxAccDrop: number;
+  /** Points of suspects that a point of accuracy must buy. */
+  readonly accuracyPrice: number;
   readonly seed: number;
   readonly evaluation: EvaluationOptions;
 }
@@ -50,17 +53,12 @@ const MM_BM_FACTOR = 1.2;
 const MM_BM_ACCURACY = 0.95;
 
 /** settle: steps between looks, and how the evidence's weight grows from one look to the next. */
-const SETTLE_INTERVAL = 10;
-const SETTLE_GROWTH = 1.4;
+const SETTLE_INTERVAL = 5;
+const SETTLE_GROWTH = 1.2;
 /** settle: the pressure on the bounds when there are no suspects to weigh. */
 const SETTLE_LAMBDA = 0.02;
-/**
- * settle: once no more than this share of the suspects keep their label the evidence is spent: some suspects are clean
- * rows, and a net that denies them their label too has forgotten the class. Of such looks the most accurate is taken.
- */
-export const SUSPECTS_SPENT = 0.02;
-/** settle: looks without progress before it stops. */
-const SETTLE_PATIENCE = 3;
+/** settle: it stops after so many looks below the floor. */
+const SETTLE_PATIENCE = 5;
 /** Suspects looked at while settling: enough for a share to within a percent. */
 const SUSPECTS_SHOWN = 1000;
 
@@ -132,22 +130,26 @@ async function mmBm(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipR
 
 /**
  * Settles at the accuracy floor: the weight of the evidence (the suspects, or the pressure on the bounds when there are
- * none) grows from look to look, so the bounds tighten along a path from "nothing clipped"; the walk ends after
- * three looks without progress. Of the looks at or above the floor, the one under which the fewest
- * suspects keep their label.
+ * none) grows from look to look, so the bounds tighten along a path from "nothing clipped"; the walk ends after five
+ * looks below the floor. Of the looks at or above it the cheapest is taken (`costOf`); without suspects the latest.
  */
 async function settle(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipResult> {
-  const { model, suspects, settings } = input;
+  const { model, suspects, settings, accuracyPrice } = input;
   const judged = input.heldOut ?? input.purified;
   const shown = suspects === null ? null : await someRows(suspects, SUSPECTS_SHOWN, input);
   try {
     const before = await accuracyOn(input, judged);
     const floor = before - input.maxAccDrop;
     const looks: ClipLook[] = [];
-    let best: { look: ClipLook; bounds: NativeBounds } | undefined;
-    let idle = 0;
+    // Nothing clipped: what every look is measured against.
+    let best: { cost: number; step: number; bounds: NativeBounds } = {
+      cost: shown === null ? Number.POSITIVE_INFINITY : costOf({ accuracy: before, suspectsKept: 1 }, accuracyPrice),
+      step: 0,
+      bounds: NO_BOUNDS,
+    };
+    let below = 0;
     let growth = 1;
-    for (let step = 0; step < settings.steps && idle < SETTLE_PATIENCE; ) {
+    for (let step = 0; step < settings.steps && below < SETTLE_PATIENCE; ) {
       const steps = Math.min(SETTLE_INTERVAL, settings.steps - step);
       const lambda = suspects === null ? (settings.lambda || SETTLE_LAMBDA) * growth : settings.lambda;
       const mu = suspects === null ? 0 : settings.mu * growth;
@@ -158,28 +160,20 @@ async function settle(input: ClipInput, fitter: NativeBoundsFitter): Promise<Cli
       model.bounds = bounds;
       const now = await accuracyOn(input, judged);
       const suspectsKept = shown === null ? null : await accuracyOn(input, shown);
-      const look: ClipLook = { step, lambda, mu, loss, mse, accuracy: now, suspectsKept };
-      looks.push(look);
-      if (now >= floor && (best === undefined || improves(look, best.look))) {
-        idle = 0;
-        best = { look, bounds };
-      } else {
-        idle++;
+      looks.push({ step, lambda, mu, loss, mse, accuracy: now, suspectsKept });
+      if (now < floor) {
+        below++;
+        continue;
       }
+      // Without suspects the tighter bounds are the better ones as long as the floor holds.
+      const cost = suspectsKept === null ? -step : costOf({ accuracy: now, suspectsKept }, accuracyPrice);
+      if (cost < best.cost) best = { cost, step, bounds };
     }
-    model.bounds = best?.bounds ?? NO_BOUNDS;
-    return { looks, step: best?.look.step ?? 0, floor };
+    model.bounds = best.bounds;
+    return { looks, step: best.step, floor };
   } finally {
     shown?.dispose();
   }
-}
-
-// Without suspects the tighter bounds are the better ones as long as the floor holds.
-function improves(look: ClipLook, best: ClipLook): boolean {
-  if (look.suspectsKept === null || best.suspectsKept === null) return true;
-  const kept = Math.max(look.suspectsKept, SUSPECTS_SPENT);
-  const keptByBest = Math.max(best.suspectsKept, SUSPECTS_SPENT);
-  return kept < keptByBest || (kept === keptByBest && look.accuracy > best.accuracy);
 }
 
 async function accuracyOn(input: ClipInput, data: Dataset): Promise<number> {

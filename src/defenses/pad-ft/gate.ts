@@ -1,7 +1,7 @@
 import type { Dataset } from '../../dataset.js';
 import { accuracy } from '../../metrics.js';
 import type { EvaluationOptions, Model } from '../../model.js';
-import { SUSPECTS_SPENT } from './clip.js';
+import { costOf } from './outcome.js';
 
 /** The model after each stage: the victim, with bounds (PAD), with bounds and a tuned classifier (PAD-FT). */
 export const STAGES = ['victim', 'pad', 'pad-ft'] as const;
@@ -36,11 +36,11 @@ export async function viewStage(
 }
 
 /**
- * Chooses the stage to return, on held-out rows and suspects alone: of the stages that lose at most
- * `maxAccDrop` against the victim, the one under which the fewest suspects keep their label. Without held-out rows the
- * gate is off and the last stage is returned.
+ * Chooses the stage to return, on held-out rows and suspects alone: of the stages that lose at most `maxAccDrop` against
+ * the victim, the cheapest (`costOf`); without suspects the most accurate repair. Without held-out rows the gate is off
+ * and the last stage is returned.
  */
-export function chooseStage(views: readonly StageView[], maxAccDrop: number): GateDecision {
+export function chooseStage(views: readonly StageView[], maxAccDrop: number, accuracyPrice: number): GateDecision {
   const last = views[views.length - 1] as StageView;
   const victim = views[0] as StageView;
   const before = victim.heldOutAccuracy;
@@ -48,18 +48,19 @@ export function chooseStage(views: readonly StageView[], maxAccDrop: number): Ga
   const loss = (view: StageView) => before - (view.heldOutAccuracy ?? 0);
   const affordable = views.filter((view) => view.stage === 'victim' || loss(view) <= maxAccDrop);
   let best = affordable[0] as StageView;
-  for (const view of affordable.slice(1)) if (better(view, best)) best = view;
+  for (const view of affordable.slice(1)) if (better(view, best, accuracyPrice)) best = view;
   return { stage: best.stage, reason: explain(best, views, loss, maxAccDrop), views };
 }
 
-function better(view: StageView, best: StageView): boolean {
+function better(view: StageView, best: StageView, price: number): boolean {
+  const accuracy = view.heldOutAccuracy ?? 0;
+  const accuracyOfBest = best.heldOutAccuracy ?? 0;
   // Without suspects only accuracy can be compared, and a repair that was asked for beats none.
   if (view.suspectsKept === null || best.suspectsKept === null) {
-    return best.stage === 'victim' || (view.heldOutAccuracy ?? 0) >= (best.heldOutAccuracy ?? 0);
+    return best.stage === 'victim' || accuracy >= accuracyOfBest;
   }
-  const kept = Math.max(view.suspectsKept, SUSPECTS_SPENT);
-  const keptByBest = Math.max(best.suspectsKept, SUSPECTS_SPENT);
-  return kept < keptByBest || (kept === keptByBest && (view.heldOutAccuracy ?? 0) >= (best.heldOutAccuracy ?? 0));
+  const cost = costOf({ accuracy, suspectsKept: view.suspectsKept }, price);
+  return cost <= costOf({ accuracy: accuracyOfBest, suspectsKept: best.suspectsKept }, price);
 }
 
 function explain(
@@ -72,6 +73,6 @@ function explain(
   const tooDear = views.filter((view) => view.stage !== 'victim' && loss(view) > maxAccDrop);
   const refused = tooDear.map((view) => `${view.stage} would lose ${percent(loss(view))}`).join(', ');
   const kept = best.suspectsKept === null ? '' : `, ${percent(best.suspectsKept)} of the suspects keep their label`;
-  const head = `${best.stage}: ${percent(loss(best))} of accuracy lost on held-out purified rows${kept}`;
+  const head = `${best.stage}: ${percent(loss(best))} of accuracy lost on held-out rows${kept}`;
   return refused === '' ? head : `${head}; ${refused}, more than the ${percent(maxAccDrop)} allowed`;
 }

@@ -9,7 +9,7 @@ import { type ClipResult, clip } from './clip.js';
 import { scoreByClipDrop } from './clip-drop.js';
 import { fineTune, type TuneResult } from './fine-tune.js';
 import { chooseStage, type GateDecision, type Stage, type StageView, viewStage } from './gate.js';
-import { type PadFtOptions, type PadFtSettings, type PurifierName, padFtSettings } from './options.js';
+import { optionsForData, type PadFtOptions, type PadFtSettings, type PurifierName, padFtSettings } from './options.js';
 import {
   type Purification,
   type PurifyInput,
@@ -39,6 +39,8 @@ export interface DefenseContext {
   readonly precision?: Precision | undefined;
   /** Rows a batch in evaluation. */
   readonly batchSize?: number | undefined;
+  /** Scores from before, of the same victim, rows and `scoringKey`: the rows are not scored again. */
+  readonly scores?: RowScores | undefined;
   /** D_c from elsewhere, for the oracle and the random rows of a table: replaces the purifier's choice. */
   readonly purified?: Uint32Array | undefined;
 }
@@ -46,6 +48,7 @@ export interface DefenseContext {
 /** Models after each stage and everything that was found. Dispose of it, or keep `model` and dispose of the others. */
 export interface PadFtResult extends Disposable {
   readonly settings: PadFtSettings;
+  readonly scores: RowScores;
   readonly purification: Purification;
   /** Bounded, classifier untouched; null when nothing was repaired. */
   readonly pad: Model | null;
@@ -83,7 +86,9 @@ export async function padFt(
   const made: Disposable[] = [];
   try {
     // Stage 1: which rows are clean, which look planted.
-    const purification = await watch.measure('purify', () => purify(victim, data, settings, context));
+    const scores = context.scores ?? (await watch.measure('purify', () => scoreRows(victim, data, settings, context)));
+    const found = selectRows(scores, data.labels(), data.classes, settings.purify);
+    const purification = context.purified === undefined ? found : { ...found, purified: context.purified };
     requireEveryLabel(purification.purified, data);
     const evaluation = stageEvaluation(context, 'clip');
     const rows = await pickRows(data, purification, settings, evaluation, made);
@@ -97,6 +102,7 @@ export async function padFt(
       };
       return result({
         settings,
+        scores,
         purification,
         pad: null,
         padFt: null,
@@ -112,9 +118,19 @@ export async function padFt(
     const pad = await victim.clone();
     made.push(pad);
     const { heldOut, suspects, purified } = rows;
-    const { maxAccDrop, seed } = settings;
+    const { maxAccDrop, accuracyPrice, seed } = settings;
     const clipping = await watch.measure('clip', () =>
-      clip({ model: pad, purified, suspects, heldOut, settings: settings.clip, maxAccDrop, seed, evaluation }),
+      clip({
+        model: pad,
+        purified,
+        suspects,
+        heldOut,
+        settings: settings.clip,
+        maxAccDrop,
+        accuracyPrice,
+        seed,
+        evaluation,
+      }),
     );
     views.push(await viewStage('pad', pad, heldOut, suspects, evaluation));
 
@@ -133,10 +149,10 @@ export async function padFt(
     );
     views.push(await viewStage('pad-ft', padFtModel, heldOut, suspects, evaluation));
 
-    const gate = chooseStage(views, maxAccDrop);
+    const gate = chooseStage(views, maxAccDrop, accuracyPrice);
     made.splice(made.indexOf(pad), 1);
     made.splice(made.indexOf(padFtModel), 1);
-    return result({ settings, purification, pad, padFt: padFtModel, victim, gate, clipping, tuning, watch });
+    return result({ settings, scores, purification, pad, padFt: padFtModel, victim, gate, clipping, tuning, watch });
   } finally {
     for (const handle of made) handle[Symbol.dispose]();
   }
@@ -149,17 +165,21 @@ export async function purify(
   settings: PadFtSettings,
   context: DefenseContext = {},
 ): Promise<Purification> {
-  const input: PurifyInput = {
-    victim,
-    data,
-    settings: settings.purify,
-    clip: settings.clip,
-    seed: settings.seed,
-    evaluation: stageEvaluation(context, 'purify'),
-  };
-  const scores = await PURIFIER_TABLE[settings.purify.purifier](input);
-  const purification = selectRows(scores, data.labels(), data.classes, settings.purify);
-  return context.purified === undefined ? purification : { ...purification, purified: context.purified };
+  const scores = context.scores ?? (await scoreRows(victim, data, settings, context));
+  return selectRows(scores, data.labels(), data.classes, settings.purify);
+}
+
+/** The costly half of stage 1, one score a row; what is selected by them is cheap (`purify`). */
+function scoreRows(victim: Model, data: Dataset, settings: PadFtSettings, context: DefenseContext): Promise<RowScores> {
+  const evaluation = stageEvaluation(context, 'purify');
+  const { clip, seed, purify } = settings;
+  return PURIFIER_TABLE[purify.purifier]({ victim, data, settings: purify, clip, seed, evaluation });
+}
+
+/** Defences of one victim that agree on this score its rows alike, whatever they keep of them. */
+export function scoringKey({ purify, clip, seed }: PadFtSettings): string {
+  const { verdictGain: _, verdictSeparation: __, suspectPosterior: ___, count, ...scoring } = purify;
+  return JSON.stringify([scoring, seed, purify.purifier === 'clip-drop' ? [count, clip] : null]);
 }
 
 function stageEvaluation(context: DefenseContext, stage: DefenseProgress['stage']): EvaluationOptions {
@@ -252,5 +272,15 @@ function result(parts: ResultParts): PadFtResult {
   };
 }
 
-export type { ClipResult, GateDecision, PadFtOptions, PadFtSettings, Purification, Stage, StageView, TuneResult };
-export { padFtSettings };
+export type {
+  ClipResult,
+  GateDecision,
+  PadFtOptions,
+  PadFtSettings,
+  Purification,
+  RowScores,
+  Stage,
+  StageView,
+  TuneResult,
+};
+export { optionsForData, padFtSettings };

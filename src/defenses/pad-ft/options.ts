@@ -85,6 +85,11 @@ export interface PadFtSettings {
   readonly holdout: number;
   /** The gate: most accuracy a stage may lose on the held-out rows, as a fraction. */
   readonly maxAccDrop: number;
+  /**
+   * Stages 2 and 3: one point of held-out accuracy may be spent only for at least this many points fewer suspects that
+   * keep their label. 0 spends whatever `maxAccDrop` allows.
+   */
+  readonly accuracyPrice: number;
   /** Repairs even when no label is called attacked. */
   readonly always: boolean;
   readonly seed: number;
@@ -143,8 +148,9 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
       margin: 2,
     },
     tune: { ...TUNE, draws: 4, nu: 0.2 },
-    holdout: 1000,
+    holdout: 2000,
     maxAccDrop: 0.02,
+    accuracyPrice: 5,
     always: false,
     seed: 0,
   },
@@ -167,6 +173,7 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
     tune: TUNE,
     holdout: 0,
     maxAccDrop: 1,
+    accuracyPrice: 0,
     always: true,
     seed: 0,
   },
@@ -218,8 +225,18 @@ export function padFtSettings(options: PadFtOptions = {}): PadFtSettings {
   checkTune(settings.tune);
   integer('defend.holdout', settings.holdout, 0);
   number('defend.maxAccDrop', settings.maxAccDrop, 0, 1);
+  number('defend.accuracyPrice', settings.accuracyPrice, 0, 1e6);
   integer('defend.seed', settings.seed, 0);
   return settings;
+}
+
+/**
+ * Options for a data set: copies are mirrored only where a mirrored image keeps its class (`flip`), unless `tune.flip`
+ * says otherwise. The `paper` preset mirrors always, as the paper does.
+ */
+export function optionsForData(options: PadFtOptions, { flip }: { readonly flip: boolean }): PadFtOptions {
+  if (options.preset === 'paper' || options.tune?.flip !== undefined) return options;
+  return { ...options, tune: { ...options.tune, flip } };
 }
 
 function checkPurify(purify: PurifySettings): void {

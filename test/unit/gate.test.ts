@@ -1,0 +1,61 @@
+import { describe, expect, test } from 'vitest';
+import { chooseStage, type StageView } from '../../src/defenses/pad-ft/gate.js';
+import { PRESETS } from '../../src/defenses/pad-ft/options.js';
+import { costOf } from '../../src/defenses/pad-ft/outcome.js';
+
+const { maxAccDrop, accuracyPrice } = PRESETS.default;
+
+function views(...rows: readonly [accuracy: number | null, kept: number | null][]): StageView[] {
+  const stages = ['victim', 'pad', 'pad-ft'] as const;
+  return rows.map(([heldOutAccuracy, suspectsKept], i) => ({
+    stage: stages[i] ?? 'pad-ft',
+    heldOutAccuracy,
+    suspectsKept,
+  }));
+}
+const stageOf = (...rows: readonly [number | null, number | null][]) =>
+  chooseStage(views(...rows), maxAccDrop, accuracyPrice).stage;
+
+describe('the price of accuracy', () => {
+  test('a point must buy five points of suspects', () => {
+    const before = { accuracy: 0.88, suspectsKept: 0.1 };
+    expect(costOf({ accuracy: 0.87, suspectsKept: 0.04 }, 5)).toBeLessThan(costOf(before, 5));
+    expect(costOf({ accuracy: 0.87, suspectsKept: 0.06 }, 5)).toBeGreaterThan(costOf(before, 5));
+  });
+
+  test('2 % of the suspects and less count as equal', () => {
+    expect(costOf({ accuracy: 0.88, suspectsKept: 0.02 }, 5)).toBe(costOf({ accuracy: 0.88, suspectsKept: 0 }, 5));
+  });
+
+  test('without a price only the suspects count', () => {
+    expect(costOf({ accuracy: 0.5, suspectsKept: 0.03 }, 0)).toBeLessThan(
+      costOf({ accuracy: 0.9, suspectsKept: 0.04 }, 0),
+    );
+  });
+});
+
+describe('the stage gate', () => {
+  test('takes the cheapest stage it can afford', () => {
+    expect(stageOf([0.88, 1], [0.88, 0.1], [0.879, 0.08])).toBe('pad-ft');
+    expect(stageOf([0.88, 1], [0.88, 0.1], [0.87, 0.08])).toBe('pad');
+  });
+
+  test('never one that loses more than it may, however few suspects are left', () => {
+    expect(stageOf([0.88, 1], [0.87, 0.5], [0.85, 0])).toBe('pad');
+    expect(stageOf([0.88, 1], [0.8, 0], [0.8, 0])).toBe('victim');
+    const { reason } = chooseStage(views([0.88, 1], [0.87, 0.5], [0.85, 0]), maxAccDrop, accuracyPrice);
+    expect(reason).toBe(
+      'pad: 1.0 % of accuracy lost on held-out rows, 50.0 % of the suspects keep their label; pad-ft would lose 3.0 %, more than the 2.0 % allowed',
+    );
+  });
+
+  test('without suspects takes the most accurate repair, and a repair rather than none', () => {
+    expect(stageOf([0.88, null], [0.87, null], [0.875, null])).toBe('pad-ft');
+    expect(stageOf([0.88, null], [0.875, null], [0.87, null])).toBe('pad');
+  });
+
+  test('without held-out rows is off', () => {
+    const { stage, reason } = chooseStage(views([null, 1], [null, 0], [null, 1]), maxAccDrop, accuracyPrice);
+    expect({ stage, reason }).toEqual({ stage: 'pad-ft', reason: 'the gate is off: the last stage is returned' });
+  });
+});
