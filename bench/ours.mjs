@@ -75,6 +75,7 @@ const epoch = (trainer, set, precision, batch, augment, seed) =>
       flip: augment,
       seed,
       precision,
+      recipe: null,
     }),
   );
 const tuner = (model, set, precision, draws) =>

@@ -25,6 +25,10 @@ async function results(device) {
   const rows = Uint32Array.from({ length: 100 }, (_, i) => i * 3);
   const blended = await data.withTrigger(rows, { kind: 'blend', alpha: 0.2, pattern }, new Int32Array(100));
   out.trigger = blended.images(rows);
+  const grid = Float32Array.from({ length: 2048 }, (_, i) => Math.sin(i * i));
+  const warped = await data.withTrigger(rows, { kind: 'warp', grid }, new Int32Array(100));
+  out.warp = warped.images(rows);
+  out.noise = (await data.withNoiseWarp(rows, { grid, seed: 9 })).images(rows);
   const trainer = addon.createTrainer(model.native, { momentum: 0.9, weightDecay: 5e-4 });
   const epoch = {
     batchSize: 64,
@@ -34,8 +38,11 @@ async function results(device) {
     flip: true,
     seed: 3,
     precision: 'fp32',
+    recipe: null,
   };
   out.loss = [(await trainer.epoch(data.native, epoch).promise).loss];
+  const recipe = { rate: 0.1, crossRatio: 2, rotation: 10, target: 0, grid };
+  out.recipeLoss = [(await trainer.epoch(data.native, { ...epoch, recipe }).promise).loss];
   out.logits = await model.logits(data, EVAL);
   out.logOdds = (await model.score(data, EVAL)).logOdds;
   const ranges = { ...EVAL, quantile: 0.95, leaveOneLabelOut: true };
@@ -75,7 +82,10 @@ async function results(device) {
 // Training amplifies rounding; everything after the epoch inherits it.
 const TOLERANCE = {
   trigger: 0,
+  warp: 0,
+  noise: 0,
   loss: 1e-3,
+  recipeLoss: 1e-2,
   logits: 2e-2,
   logOdds: 2e-2,
   ranges: 2e-2,

@@ -3,8 +3,9 @@ import { drawPerLabel } from './defenses/pad-ft/purify.js';
 import type { PoisonedSet } from './poisoned-set.js';
 
 /**
- * Controls for a table: D_c drawn at random instead of chosen by the purifier. `oracle` draws from rows that are not
- * poisoned, so it reads the ground truth, and its row says so; `random` from rows the victim classifies as labelled.
+ * Controls for a table: D_c drawn at random instead of chosen by the purifier. `oracle` draws from rows that the attack
+ * left alone, neither poison nor noise, so it reads the ground truth, and its row says so; `random` from rows the victim
+ * classifies as labelled.
  */
 export const CONTROLS = ['oracle', 'random'] as const;
 export type Control = (typeof CONTROLS)[number];
@@ -25,6 +26,6 @@ export function drawControl(
 function eligibleRows(control: Control, set: PoisonedSet, labels: Int32Array, predicted: Int32Array): Uint8Array {
   if (control === 'random') return Uint8Array.from(labels, (label, row) => (predicted[row] === label ? 1 : 0));
   const clean = new Uint8Array(labels.length).fill(1);
-  for (const row of set.truth.poisoned) clean[row] = 0;
+  for (const rows of [set.truth.poisoned, set.truth.noise]) for (const row of rows) clean[row] = 0;
   return clean;
 }

@@ -1,6 +1,6 @@
 import { checkImageSet, type ImageSet } from './datasets/image-set.js';
 import { type Device, resolveDevice } from './device.js';
-import type { DatasetShape, NativeDataset, NativeDevice, NativeTrigger } from './native/contract.js';
+import type { DatasetShape, NativeDataset, NativeDevice, NativeTrigger, NoiseWarp } from './native/contract.js';
 import { callNative, type RunContext, runJob } from './native/job.js';
 import { loadAddon } from './native/load.js';
 
@@ -67,6 +67,14 @@ export class Dataset implements Disposable {
     context: RunContext = {},
   ): Promise<Dataset> {
     return new Dataset(await runJob(context.signal, () => this.native.withTrigger(rows, trigger, labels)));
+  }
+
+  /**
+   * A copy whose rows are warped, each by a grid of its own about `noise.grid` (see `NoiseWarp`); labels stay.
+   * ERR_DATA, ERR_OPTION when the grid does not fit the images.
+   */
+  async withNoiseWarp(rows: Uint32Array, noise: NoiseWarp, context: RunContext = {}): Promise<Dataset> {
+    return new Dataset(await runJob(context.signal, () => this.native.withNoiseWarp(rows, noise)));
   }
 
   /** Frees the memory now. Harmless twice; ERR_BUSY while a call uses it. */

@@ -1,6 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { drawControl } from './control.js';
+import { Dataset } from './dataset.js';
 import { DATASETS, type DatasetName, type DatasetPair, type DatasetSource, isDatasetName } from './datasets/index.js';
 import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-request.js';
 import { type DefenseProgress, padFt, type RowScores, scoringKey } from './defenses/pad-ft/index.js';
@@ -9,7 +10,7 @@ import { invalidOption } from './errors.js';
 import { MemoryWatch } from './memory.js';
 import type { Model } from './model.js';
 import { loadModel } from './model-file.js';
-import { integer } from './options.js';
+import { choice, integer } from './options.js';
 import { type PoisonedSet, type PoisonSettings, poison } from './poisoned-set.js';
 import {
   type CardFile,
@@ -24,7 +25,7 @@ import {
 import { saveDefense, saveModelFile } from './report/defense-files.js';
 import { describeEnvironment } from './report/environment.js';
 import { judgeDefense, judgeVictim, type VictimFigures } from './report/judge.js';
-import { type EpochReport, type Training, type TrainSettings, train } from './train.js';
+import { type EpochReport, POISONINGS, type Poisoning, type Training, type TrainSettings, train } from './train.js';
 import { TRUTH_FILE, writeTruth } from './truth-file.js';
 
 export interface ExperimentOptions {
@@ -33,6 +34,11 @@ export interface ExperimentOptions {
   readonly datasetOptions?: Readonly<Record<string, unknown>> | undefined;
   readonly poison?: Partial<PoisonSettings> | undefined;
   readonly train?: Partial<TrainSettings> | undefined;
+  /**
+   * How the victim meets the poison. `per-batch`, the default where the attack has a recipe (WaNet), trains on the clean
+   * rows and poisons every batch anew, as published; `stored` trains on the set that the defender sees, as for all others.
+   */
+  readonly poisoning?: Poisoning | undefined;
   /** A trained victim's file, instead of training one. */
   readonly victim?: string | undefined;
   /** Defaults to both presets. */
@@ -70,6 +76,9 @@ export interface ExperimentResult {
   readonly card: RunCard;
   readonly folder: string;
 }
+
+/** The published padding of the crop in a recipe's augmentation. */
+const RECIPE_PADDING = 5;
 
 /** The files of a run beside those of its defences. */
 export const RUN_FILES = {
@@ -110,7 +119,7 @@ export async function runExperiment(
   files.push({ path: RUN_FILES.truth, ...truth });
 
   say({ type: 'stage', stage: 'train', text: `${options.victim === undefined ? 'training' : 'loading'} the victim` });
-  const { training, model } = await watch.measure('train', () => obtainVictim(options, set, context));
+  const { training, model } = await watch.measure('train', () => obtainVictim(options, pair, set, context));
   using victim = model;
   files.push(await saveModelFile(folder, RUN_FILES.victim, victim));
   const before = await watch.measure('judge', () => judgeVictim(victim, set, evaluation));
@@ -144,6 +153,7 @@ export async function runExperiment(
       dataset: describeDataset(pair, options.datasetOptions ?? {}),
       poison: set.manifest,
       train: training?.settings ?? null,
+      ...(training?.recipe && { poisoning: 'per-batch' }),
       victim: options.victim ?? null,
       defenses,
     },
@@ -178,18 +188,22 @@ export async function loadPair(
 }
 
 async function obtainVictim(
-  { folder, victim, train: settings, resume, seed = 0 }: ExperimentOptions,
+  { folder, victim, train: settings, poisoning = 'per-batch', resume, seed = 0 }: ExperimentOptions,
+  pair: DatasetPair,
   set: PoisonedSet,
   { signal, onEvent }: ExperimentContext,
 ): Promise<{ training: Training | null; model: Model }> {
   const { device } = set.train;
   if (victim !== undefined) return { training: null, model: (await loadModel(victim, { device })).model };
+  const recipe = choice('poisoning', poisoning, POISONINGS) === 'stored' ? null : set.recipe;
+  using clean = recipe === null ? null : Dataset.from(pair.train, device);
   const training = await train(
-    set.train,
+    clean ?? set.train,
     set,
-    { seed, flip: set.flip, ...settings },
+    { seed, flip: set.flip, ...(recipe && { cropPadding: RECIPE_PADDING }), ...settings },
     {
       signal,
+      recipe,
       testSets: set,
       checkpoint: join(folder, RUN_FILES.checkpoint),
       resume,

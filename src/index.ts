@@ -80,6 +80,7 @@ export {
   type ScoringOptions,
 } from './model.js';
 export { type LoadedModel, type LoadModelOptions, loadModel, saveModel } from './model-file.js';
+export type { WarpRecipe } from './native/contract.js';
 export { type GroundTruth, POISON_DEFAULTS, type PoisonedSet, type PoisonSettings, poison } from './poisoned-set.js';
 export {
   type LoadFolderOptions,
@@ -95,6 +96,7 @@ export { formatMarkdown, formatTable } from './report/table.js';
 export {
   type EpochReport,
   type Normalisation,
+  type Poisoning,
   TRAIN_DEFAULTS,
   type TrainContext,
   type Training,

@@ -143,6 +143,7 @@ export async function loadPoisonedSet(folder: string, options: LoadFolderOptions
       policy,
       truth,
       manifest: poison,
+      recipe: null,
     });
   } catch (error) {
     for (const data of made) data.dispose();

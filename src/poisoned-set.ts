@@ -1,13 +1,15 @@
 import type { BuiltAttack } from './attacks/attack.js';
 import { type AttackName, findAttack } from './attacks/index.js';
-import type { LabelPolicy, LabelPolicyName } from './attacks/labels.js';
+import { type LabelPolicy, type LabelPolicyName, targetOf } from './attacks/labels.js';
 import { type PoisonDraw, type PoisonManifest, type PoisonPlan, planPoison, poisonManifest } from './attacks/poison.js';
 import type { Trigger } from './attacks/trigger.js';
 import { Dataset } from './dataset.js';
 import type { DatasetPair } from './datasets/image-set.js';
 import type { Device } from './device.js';
+import type { WarpRecipe } from './native/contract.js';
 import type { RunContext } from './native/job.js';
 import { choice, withDefaults } from './options.js';
+import { streamSeed } from './random.js';
 import { VERSION } from './version.js';
 
 /** How a training set is poisoned. */
@@ -39,6 +41,8 @@ export interface GroundTruth {
   readonly poisoned: Uint32Array;
   /** The labels of those rows before, in the same order. */
   readonly originalLabels: Int32Array;
+  /** Rows that the attack disturbed without poisoning them: their labels are right. Empty for most attacks. */
+  readonly noise: Uint32Array;
   /** Null at rate 0. */
   readonly trigger: Trigger | null;
 }
@@ -58,6 +62,11 @@ export class PoisonedSet implements Disposable {
   readonly policy: LabelPolicy | null;
   readonly truth: GroundTruth;
   readonly manifest: PoisonManifest;
+  /**
+   * How to train a victim on the clean rows instead, every batch poisoned anew, as the attack was published. Null for
+   * attacks that mark rows once, at rate 0, and for a set read from a folder, whose clean rows are not known.
+   */
+  readonly recipe: WarpRecipe | null;
 
   /** @internal Use `poison` or `loadPoisonedSet`. */
   constructor(parts: Omit<PoisonedSet, 'dispose' | typeof Symbol.dispose>) {
@@ -72,6 +81,7 @@ export class PoisonedSet implements Disposable {
     this.policy = parts.policy;
     this.truth = parts.truth;
     this.manifest = parts.manifest;
+    this.recipe = parts.recipe;
   }
 
   /** Frees the three data sets. */
@@ -100,13 +110,15 @@ export async function poison(
   const attack = findAttack(settings.attack ?? POISON_DEFAULTS.attack);
   const complete = withDefaults('attack', { ...POISON_DEFAULTS, policy: attack.policies[0] }, settings);
   choice('attack.policy', complete.policy, attack.policies);
-  const built = attack.build(complete.attackOptions, pair.train.shape);
-  const plan = planPoison({ ...complete, labels: pair.train.labels, classes: pair.train.shape.classes });
+  const built = attack.build(complete.attackOptions, pair.train.shape, complete.seed);
+  const { labels, shape } = pair.train;
+  const options = { ...complete, labels, classes: shape.classes, perBatch: built.perBatch };
+  const plan = planPoison(options);
   const manifest = poisonManifest(
     VERSION,
     { name: pair.name, provenance: JSON.stringify(pair.provenance) },
     built,
-    { ...complete, labels: pair.train.labels, classes: pair.train.shape.classes },
+    options,
     plan,
   );
   return assemble(pair, built, plan, manifest, context);
@@ -123,7 +135,7 @@ async function assemble(
   const made: Dataset[] = [];
   try {
     const poisons = plan.indices.length > 0;
-    const train = poisons ? await clean.withTrigger(plan.indices, built.trigger, plan.poisonedLabels, context) : clean;
+    const train = poisons ? await mark(clean, built, plan, manifest.seed, context) : clean;
     made.push(train);
     const test = Dataset.from(pair.test, context.device);
     made.push(test);
@@ -132,16 +144,39 @@ async function assemble(
     const truth = {
       poisoned: plan.indices,
       originalLabels: plan.originalLabels,
+      noise: plan.noise,
       trigger: poisons ? built.trigger : null,
     };
     const policy = poisons ? plan.policy : null;
+    const recipe = poisons ? recipeOf(built, plan, manifest.rate) : null;
     if (train !== clean) clean.dispose();
-    return new PoisonedSet({ name, classNames, mean, std, flip, train, test, triggered, policy, truth, manifest });
+    const sets = { train, test, triggered };
+    return new PoisonedSet({ name, classNames, mean, std, flip, ...sets, policy, truth, manifest, recipe });
   } catch (error) {
     for (const data of made) data.dispose();
     clean.dispose();
     throw error;
   }
+}
+
+/** The training set with the trigger on the planned rows, and noise on the noise rows. */
+async function mark(
+  clean: Dataset,
+  { trigger }: BuiltAttack,
+  plan: PoisonPlan,
+  seed: number,
+  context: RunContext,
+): Promise<Dataset> {
+  const marked = await clean.withTrigger(plan.indices, trigger, plan.poisonedLabels, context);
+  if (trigger.kind !== 'warp' || plan.noise.length === 0) return marked;
+  using _ = marked;
+  return await marked.withNoiseWarp(plan.noise, { grid: trigger.grid, seed: streamSeed(seed, 'noise') }, context);
+}
+
+function recipeOf({ trigger, perBatch }: BuiltAttack, { policy }: PoisonPlan, rate: number): WarpRecipe | null {
+  const target = targetOf(policy);
+  if (trigger.kind !== 'warp' || perBatch === null || target === null) return null;
+  return { rate, ...perBatch, target, grid: trigger.grid };
 }
 
 /** Every image of a test set with a trigger; labels stay the original ones. */

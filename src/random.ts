@@ -5,7 +5,17 @@ import { invalidOption } from './errors.js';
  * Named random streams. One root seed feeds them all, and each purpose has its own, so changing how
  * often one is used (more epochs, another augmentation) never changes what another draws.
  */
-export type StreamName = 'poison' | 'init' | 'shuffle' | 'purify' | 'clip' | 'tune' | 'data' | 'holdout';
+export type StreamName =
+  | 'poison'
+  | 'warp'
+  | 'noise'
+  | 'init'
+  | 'shuffle'
+  | 'purify'
+  | 'clip'
+  | 'tune'
+  | 'data'
+  | 'holdout';
 
 /** The seed of a named stream: 48 bits of SHA-256(`root/name`), exact in a JavaScript number. */
 export function streamSeed(root: number, name: StreamName): number {

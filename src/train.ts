@@ -6,12 +6,16 @@ import { isAbort, PadFtError } from './errors.js';
 import { type Evaluation, evaluate, type TestSets } from './evaluate.js';
 import { Model, type ModelName } from './model.js';
 import { loadModel, saveModel } from './model-file.js';
-import type { NativeTrainer, StateEntry } from './native/contract.js';
+import type { NativeTrainer, StateEntry, WarpRecipe } from './native/contract.js';
 import { callNative, type RunContext, runJob, throwIfAborted } from './native/job.js';
 import { loadAddon } from './native/load.js';
 import { choice, integer, number, withDefaults } from './options.js';
 import { streamSeed } from './random.js';
 import { learningRate, SCHEDULES, type ScheduleName } from './schedule.js';
+
+/** How a victim meets the poison: in a set that was marked before, or in batches that a recipe poisons one by one. */
+export const POISONINGS = ['stored', 'per-batch'] as const;
+export type Poisoning = (typeof POISONINGS)[number];
 
 /** How a victim is trained. The defaults are BackdoorBench's. */
 export interface TrainSettings {
@@ -25,7 +29,7 @@ export interface TrainSettings {
   readonly schedule: ScheduleName;
   readonly momentum: number;
   readonly weightDecay: number;
-  /** Zero padding of the random crop in pixels; 0 crops nothing. */
+  /** Zero padding of the random crop in pixels; 0 crops nothing. With a recipe, of its crop, and `flip` of its mirror. */
   readonly cropPadding: number;
   readonly flip: boolean;
   /** Leaves out the last, smaller batch of each epoch. */
@@ -66,6 +70,8 @@ export interface EpochReport {
 
 export interface TrainContext extends RunContext {
   readonly device?: Device;
+  /** Poisons every batch of the data, which are clean then (`PoisonedSet.recipe`); without one rows are taken as they are. */
+  readonly recipe?: WarpRecipe | null | undefined;
   /** Judged after each epoch when given. */
   readonly testSets?: TestSets | undefined;
   /** Called after each epoch, once its checkpoint, if it has one, is on the disk. */
@@ -89,6 +95,8 @@ export interface Training {
   readonly model: Model;
   readonly history: readonly EpochReport[];
   readonly settings: TrainSettings;
+  /** What poisoned the batches; null when rows were taken as they are. */
+  readonly recipe: WarpRecipe | null;
 }
 
 const MOMENTUM = 'trainer.momentum';
@@ -100,8 +108,8 @@ const CHECKPOINT_SHARE = 0.05;
  * Trains a network on a data set. On abort the promise rejects with ERR_ABORTED; the checkpoint then holds the last
  * epoch saved.
  *
- * @throws PadFtError ERR_OPTION, ERR_NUMERIC when the loss is no longer a number, ERR_OOM, ERR_MODEL when a checkpoint
- * was made with other settings
+ * @throws PadFtError ERR_OPTION, also when a recipe's rate poisons no row of a batch; ERR_NUMERIC when the loss is no
+ * longer a number; ERR_OOM; ERR_MODEL when a checkpoint was made with other settings
  */
 export async function train(
   data: Dataset,
@@ -115,7 +123,9 @@ export async function train(
   const { model, trainer } = start;
   const history = [...start.history];
   const precision = resolvePrecision(settings.precision, model.device, 'training');
-  const checkpoint = new CheckpointWriter(context.checkpoint, history.length, fingerprint(data, normalisation));
+  const recipe = context.recipe ?? null;
+  const identity = fingerprint(data, normalisation, recipe);
+  const checkpoint = new CheckpointWriter(context.checkpoint, history.length, identity);
   try {
     for (let epoch = history.length; epoch < settings.epochs; epoch++) {
       const rates = learningRate(settings.schedule, settings.learningRate, epoch, settings.epochs);
@@ -124,7 +134,7 @@ export async function train(
       const result = await runJob(context.signal, () =>
         trainer.epoch(
           data.native,
-          { batchSize, dropLast, cropPadding, flip, learningRate: rates, seed, precision },
+          { batchSize, dropLast, cropPadding, flip, learningRate: rates, seed, precision, recipe },
           context.onProgress,
         ),
       );
@@ -143,7 +153,7 @@ export async function train(
       await checkpoint.offer(model, trainer, settings, history);
       context.onEpoch?.(report);
     }
-    return { model, history, settings };
+    return { model, history, settings, recipe };
   } catch (error) {
     model.dispose();
     throw isAbort(error) ? checkpoint.explain(history.length, settings.epochs, error) : error;
@@ -195,7 +205,7 @@ async function begin(
     const changed = Object.keys(settings).filter(
       (key) => Reflect.get(before.settings, key) !== Reflect.get(settings, key),
     );
-    if (before.data !== fingerprint(data, normalisation)) changed.push('the training set');
+    if (before.data !== fingerprint(data, normalisation, context.recipe ?? null)) changed.push('the training set');
     if (changed.length > 0) {
       loaded.model.dispose();
       throw new PadFtError(
@@ -227,12 +237,17 @@ async function begin(
 /** Rows whose pixels tell two training sets apart: a trigger shows in a tenth of them, or in one of a hundred. */
 const FINGERPRINT_ROWS = 2048;
 
-/** SHA-256 over all labels, pixels of rows spread over the set, and the normalisation: what a checkpoint belongs to. */
-function fingerprint(data: Dataset, { mean, std }: Normalisation): string {
+/** SHA-256 over all labels, pixels of rows spread over the set, normalisation and recipe: what a checkpoint belongs to. */
+function fingerprint(data: Dataset, { mean, std }: Normalisation, recipe: WarpRecipe | null): string {
   const count = Math.min(FINGERPRINT_ROWS, data.count);
   const rows = Uint32Array.from({ length: count }, (_, i) => Math.floor((i * data.count) / count));
   const hash = createHash('sha256').update(JSON.stringify({ mean, std, shape: data.shape }));
-  return hash.update(data.labels()).update(data.images(rows)).digest('hex');
+  hash.update(data.labels()).update(data.images(rows));
+  if (recipe !== null) {
+    const { grid, ...numbers } = recipe;
+    hash.update(JSON.stringify(numbers)).update(grid);
+  }
+  return hash.digest('hex');
 }
 
 /** Writes checkpoints, no more often than they are worth. */

@@ -97,6 +97,7 @@ class DatasetWrap final : public Wrap<DatasetWrap, Dataset> {
   Napi::Value images(const Napi::CallbackInfo& info);
   Napi::Value subset(const Napi::CallbackInfo& info);
   Napi::Value with_trigger(const Napi::CallbackInfo& info);
+  Napi::Value with_noise_warp(const Napi::CallbackInfo& info);
 };
 
 class ModelWrap final : public Wrap<ModelWrap, Network> {

@@ -156,6 +156,15 @@ at::Tensor to_bytes(const Napi::Value& value, const std::string& path) {
   return tensor;
 }
 
+at::Tensor to_grid(const Napi::Value& value, const std::string& path, const DatasetShape& shape) {
+  const auto flat = to_floats(value, path);
+  const int64_t expected = shape.height * shape.width * 2;
+  require(flat.numel() == expected, "ERR_OPTION", path, ": expected ", expected, " values (height × width × 2), got ",
+          flat.numel());
+  require(flat.abs().le(1).all().item<bool>(), "ERR_OPTION", path, ": expected values in [-1, 1]");
+  return flat.view({shape.height, shape.width, 2});
+}
+
 Napi::Value from_floats(Napi::Env env, const at::Tensor& values) {
   const auto host = values.to(at::kCPU, at::kFloat).contiguous();
   auto array = Napi::Float32Array::New(env, static_cast<size_t>(host.numel()));

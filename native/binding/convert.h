@@ -46,6 +46,8 @@ std::vector<int64_t> to_rows(const Napi::Value& value, const char* path);       
 std::vector<int64_t> to_labels(const Napi::Value& value, const char* path);          // Int32Array
 at::Tensor to_floats(const Napi::Value& value, const std::string& path);             // Float32Array → [n]
 at::Tensor to_bytes(const Napi::Value& value, const std::string& path);              // Uint8Array → [n] uint8
+/// Float32Array → [H, W, 2], the grid of a warp.
+at::Tensor to_grid(const Napi::Value& value, const std::string& path, const DatasetShape& shape);
 
 Napi::Value from_floats(Napi::Env env, const at::Tensor& values);  // float32 → Float32Array
 Napi::Value from_integers(Napi::Env env, const at::Tensor& values);  // int64 → Int32Array

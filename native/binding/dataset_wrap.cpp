@@ -14,6 +14,7 @@ Napi::Function DatasetWrap::define(Napi::Env env) {
                       InstanceAccessor<&DatasetWrap::bytes>("bytes"), InstanceMethod<&DatasetWrap::labels>("labels"),
                       InstanceMethod<&DatasetWrap::images>("images"), InstanceMethod<&DatasetWrap::subset>("subset"),
                       InstanceMethod<&DatasetWrap::with_trigger>("withTrigger"),
+                      InstanceMethod<&DatasetWrap::with_noise_warp>("withNoiseWarp"),
                       InstanceMethod<&DatasetWrap::dispose>("dispose")});
 }
 
@@ -65,7 +66,11 @@ std::vector<Hold> one(Hold hold) {
 Trigger to_trigger(const Napi::Value& value, const DatasetShape& shape) {
   const Fields fields(value, "trigger");
   Trigger trigger;
-  trigger.kind = static_cast<Trigger::Kind>(fields.choice("kind", {"replace", "blend", "add"}));
+  trigger.kind = static_cast<Trigger::Kind>(fields.choice("kind", {"replace", "blend", "add", "warp"}));
+  if (trigger.kind == Trigger::Kind::warp) {
+    trigger.grid = to_grid(fields.value("grid"), fields.path("grid"), shape);
+    return trigger;
+  }
   const auto image = [&](at::Tensor flat, const char* key) {
     require(flat.numel() == shape.pixels(), "ERR_OPTION", fields.path(key), ": expected ", shape.pixels(),
             " values (channels × height × width), got ", flat.numel());
@@ -104,6 +109,22 @@ Napi::Value DatasetWrap::with_trigger(const Napi::CallbackInfo& info) {
         info.Env(), &addon_of(info.Env()), one(hold(false)), info.Env().Undefined(),
         [data, rows, trigger, labels](const Control&) {
           return std::make_shared<Dataset>(padft::with_trigger(*data, rows, trigger, labels));
+        },
+        to_handle);
+  });
+}
+
+Napi::Value DatasetWrap::with_noise_warp(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto data = core();
+    auto rows = to_rows(info[0], "withNoiseWarp.indices");
+    const Fields fields(info[1], "withNoiseWarp");
+    const auto grid = to_grid(fields.value("grid"), fields.path("grid"), data->shape());
+    const auto seed = fields.seed("seed");
+    return Task<std::shared_ptr<Dataset>>::start(
+        info.Env(), &addon_of(info.Env()), one(hold(false)), info.Env().Undefined(),
+        [data, rows, grid, seed](const Control&) {
+          return std::make_shared<Dataset>(padft::with_noise_warp(*data, rows, grid, seed));
         },
         to_handle);
   });

@@ -12,6 +12,20 @@ Napi::Function TrainerWrap::define(Napi::Env env) {
                       InstanceMethod<&TrainerWrap::dispose>("dispose")});
 }
 
+namespace {
+
+WarpRecipe to_recipe(const Fields& fields, const DatasetShape& shape) {
+  WarpRecipe recipe;
+  recipe.rate = fields.number("rate", 0, 1);
+  recipe.cross_ratio = fields.number("crossRatio", 0, 1e6);
+  recipe.rotation = fields.number("rotation", 0, 180);
+  recipe.target = fields.integer("target", 0, shape.classes - 1);
+  recipe.grid = to_grid(fields.value("grid"), fields.path("grid"), shape);
+  return recipe;
+}
+
+}  // namespace
+
 Napi::Value TrainerWrap::epoch(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const auto trainer = core();
@@ -30,6 +44,7 @@ Napi::Value TrainerWrap::epoch(const Napi::CallbackInfo& info) {
     options.flip = fields.boolean("flip");
     options.seed = fields.seed("seed");
     options.precision = to_precision(fields, data->device());
+    if (!fields.is_null("recipe")) options.recipe = to_recipe(fields.object("recipe"), data->shape());
     auto held = holds();
     held.push_back(wrap.hold(false));
     return Task<EpochResult>::start(

@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cmath>
-#include <optional>
 
 #include "scope.h"
 
@@ -114,15 +113,14 @@ void Trainer::set_momentum(const at::Tensor& momentum) {
   momentum_.copy_(momentum);
 }
 
-void Trainer::step(const Dataset& data, const at::Tensor& table, int64_t padding) {
+void Trainer::step(const LabelledBatch& batch) {
   network_->zero_gradients();
-  const auto labels = data.labels().index_select(0, table[0]);
-  const auto logits = network_->train_logits(gather_augmented(data, table, padding));
-  const auto loss = at::cross_entropy_loss(logits, labels);
+  const auto logits = network_->train_logits(batch.images);
+  const auto loss = at::cross_entropy_loss(logits, batch.labels);
   loss.backward();
   at::NoGradGuard no_grad;
-  loss_sum_.add_(loss.detach().to(at::kDouble) * table.size(1));
-  correct_.add_(logits.argmax(1).eq(labels).sum());
+  loss_sum_.add_(loss.detach().to(at::kDouble) * batch.labels.size(0));
+  correct_.add_(logits.argmax(1).eq(batch.labels).sum());
   network_->collect_gradients();
   // PyTorch's SGD: g ← g + wd·w, v ← μ·v + g, w ← w − lr·v, over one flat buffer.
   auto& weights = network_->flat_weights();
@@ -140,11 +138,24 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
   require(steps > 0, "ERR_OPTION", "train.batchSize: expected at most the ", rows, " rows of the data set, got ", batch);
   require(options.drop_last || rows % batch != 1, "ERR_OPTION", "train.batchSize: ", batch,
           " leaves a last batch of one row, which batch norm cannot use; drop it or choose another size");
+  if (options.recipe) options.recipe->check(batch, data.classes());
   const auto start = std::chrono::steady_clock::now();
   at::AutoGradMode with_gradients(true);
   PrecisionScope precision(options.precision, /*search=*/true);
   Stream stream(options.seed);
-  const auto plan = DrawPlan::epoch(rows, options.crop_padding, options.flip, stream, data.device());
+  // A recipe draws its augmentation batch by batch; the plan then holds the order alone.
+  const auto plan = options.recipe ? DrawPlan::epoch(rows, 0, false, stream, data.device())
+                                   : DrawPlan::epoch(rows, options.crop_padding, options.flip, stream, data.device());
+  const auto plain = [&](const at::Tensor& table) -> LabelledBatch {
+    return {gather_augmented(data, table, plan.padding), data.labels().index_select(0, table[0])};
+  };
+  const auto mean = at::tensor(network_->options().mean, at::kFloat);
+  const auto made = [&](const at::Tensor& table) -> LabelledBatch {
+    if (!options.recipe) return plain(table);
+    const auto poisoned = poisoned_batch(data, table[0], *options.recipe, stream);
+    return {augmented_batch(poisoned.images, options.crop_padding, options.recipe->rotation, options.flip, mean, stream),
+            poisoned.labels};
+  };
   loss_sum_.zero_();
   correct_.zero_();
   const auto check_loss = [&](int64_t done) {
@@ -168,8 +179,8 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
 #ifdef PADFT_WITH_CUDA_GRAPHS
   constexpr int64_t kWarmUp = 3;  // cuDNN chooses its algorithms and the allocator fills before anything is recorded
   const int64_t full = rows / batch;
-  if (recording_ && !recording_->fits(data, options)) recording_.reset();
-  if (data.device().is_cuda() && full > 2 * kWarmUp) {
+  if (recording_ && (options.recipe || !recording_->fits(data, options))) recording_.reset();
+  if (data.device().is_cuda() && !options.recipe && full > 2 * kWarmUp) {
     if (!recording_) recording_ = std::make_unique<Recording>(*network_, data, options);
     auto& recording = *recording_;
     const StreamWait wait(recording.stream);
@@ -181,12 +192,12 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
       for (; next < kWarmUp; ++next) {
         run(next, [&](const at::Tensor& table) {
           recording.table.copy_(table);
-          step(data, recording.table, plan.padding);
+          step(plain(recording.table));
         });
       }
       recording.graph.capture_begin();
       try {
-        step(data, recording.table, plan.padding);  // records; computes nothing
+        step(plain(recording.table));  // records; computes nothing
       } catch (...) {
         const auto cause = std::current_exception();
         try {
@@ -212,7 +223,7 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
     // What was not recorded: every step on the CPU, and a last, smaller batch. A recording trains already.
     std::optional<TrainingScope> training;
     if (!recording_ && next < steps) training.emplace(*network_, options.precision);
-    for (; next < steps; ++next) run(next, [&](const at::Tensor& table) { step(data, table, plan.padding); });
+    for (; next < steps; ++next) run(next, [&](const at::Tensor& table) { step(made(table)); });
   }
   check_loss(steps);
   network_->count_batches(result.steps);

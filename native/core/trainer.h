@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "../models/network.h"
 #include "batches.h"
 #include "control.h"
 #include "dataset.h"
+#include "warp_recipe.h"
 
 namespace padft {
 
@@ -24,6 +26,8 @@ struct EpochOptions {
   bool flip = true;
   uint64_t seed = 0;
   Precision precision = Precision::fp32;
+  /// Poisons every batch of clean data; `crop_padding` and `flip` are then those of its own augmentation.
+  std::optional<WarpRecipe> recipe;
 };
 
 struct EpochResult {
@@ -39,7 +43,7 @@ class Trainer {
   Trainer(std::shared_ptr<Network> network, const TrainerOptions& options);
   ~Trainer();
 
-  /// One pass over `data`. Throws ERR_NUMERIC when the loss is no longer a number: the network is then damaged and
+  /// One pass over `data`. With a recipe a step is never recorded as a CUDA graph. Throws ERR_NUMERIC when the loss is no longer a number: the network is then damaged and
   /// must be restored from a checkpoint; ERR_ABORTED in the middle leaves it part-way through the epoch.
   EpochResult epoch(const Dataset& data, const EpochOptions& options, const Control& control);
 
@@ -49,7 +53,7 @@ class Trainer {
 
  private:
   struct Recording;
-  void step(const Dataset& data, const at::Tensor& table, int64_t padding);
+  void step(const LabelledBatch& batch);
 
   std::shared_ptr<Network> network_;
   TrainerOptions options_;

@@ -38,6 +38,14 @@ export type AttackOption = (NumberOption | ImageOption) & { readonly name: strin
 /** Options as JSON for manifests and cards: an image is named by its length and SHA-256. */
 export type JsonOptions = Readonly<Record<string, number | null | { readonly bytes: number; readonly sha256: string }>>;
 
+/** How an attack's own training poisons every batch anew, from clean images. */
+export interface PerBatch {
+  /** Noise images for each poisoned one, ≥ 0. */
+  readonly crossRatio: number;
+  /** Largest angle of its augmentation, in degrees. */
+  readonly rotation: number;
+}
+
 /** An attack made concrete for images of one shape. */
 export interface BuiltAttack {
   readonly attack: string;
@@ -47,6 +55,8 @@ export interface BuiltAttack {
   readonly description: TriggerDescription;
   /** Every option used, defaults included. */
   readonly options: JsonOptions;
+  /** Null for an attack that marks rows once; else a stored set is marked block by block (see `blockRows`). */
+  readonly perBatch: PerBatch | null;
 }
 
 /**
@@ -64,10 +74,11 @@ export interface Attack<O extends object = object> {
   readonly options: readonly AttackOption[];
   readonly defaults: Readonly<O>;
   /**
-   * The trigger for images of this shape; options left out take their defaults.
+   * The trigger for images of this shape; options left out take their defaults. `seed` feeds what an attack draws: an
+   * integer ≥ 0, 0 when left out.
    * ERR_OPTION for an unknown option, a value out of range, or a trigger that does not fit the image.
    */
-  build(options: Readonly<Partial<O>>, shape: ImageShape): BuiltAttack;
+  build(options: Readonly<Partial<O>>, shape: ImageShape, seed?: number): BuiltAttack;
 }
 
 /** What an attack's file states; `defineAttack` adds defaults, validation and descriptions. */
@@ -79,7 +90,11 @@ export interface AttackDefinition<O extends object> {
   readonly policies: readonly [LabelPolicyName, ...LabelPolicyName[]];
   readonly options: { readonly [K in keyof O]-?: OptionFor<O[K]> };
   /** Draws the trigger from complete, checked options. May still throw ERR_OPTION where shape and options clash. */
-  draw(options: Readonly<O>, shape: ImageShape): { readonly trigger: Trigger; readonly triggerName: string };
+  draw(
+    options: Readonly<O>,
+    shape: ImageShape,
+    seed: number,
+  ): { readonly trigger: Trigger; readonly triggerName: string; readonly perBatch?: PerBatch };
 }
 
 /** An attack from its definition. */
@@ -100,12 +115,12 @@ export function defineAttack<O extends object>(definition: AttackDefinition<O>):
     policies,
     options,
     defaults,
-    build(given, shape) {
+    build(given, shape, seed = 0) {
       checkOptions(name, options, given);
       const complete: O = { ...defaults, ...withoutUndefined(given) };
-      const { trigger, triggerName } = definition.draw(complete, shape);
+      const { trigger, triggerName, perBatch = null } = definition.draw(complete, shape, seed);
       const description = describeTrigger(trigger, shape);
-      return { attack: name, trigger, triggerName, description, options: jsonOptions(complete) };
+      return { attack: name, trigger, triggerName, description, options: jsonOptions(complete), perBatch };
     },
   };
 }

@@ -3,9 +3,10 @@ import type { Attack } from './attack.js';
 import { badnets } from './badnets.js';
 import { blended } from './blended.js';
 import { sig } from './sig.js';
+import { wanet } from './wanet.js';
 
 /** Every attack. Adding one is a file beside this one and a line here: the type, the CLI and the tests follow. */
-export const ATTACKS = { badnets, blended, sig } as const;
+export const ATTACKS = { badnets, blended, sig, wanet } as const;
 
 export type AttackName = keyof typeof ATTACKS;
 

@@ -1,6 +1,7 @@
 import { invalidOption, PadFtError } from '../errors.js';
 import { Random, streamSeed } from '../random.js';
-import type { BuiltAttack } from './attack.js';
+import type { BuiltAttack, PerBatch } from './attack.js';
+import { blockRows } from './blocks.js';
 import {
   attackLabel,
   checkLabels,
@@ -33,6 +34,8 @@ export interface PoisonOptions {
   /** An integer ≥ 0; for the draw `backdoorbench` below 2³², as NumPy demands. */
   readonly seed: number;
   readonly draw: PoisonDraw;
+  /** For an attack that poisons training batches: no row is drawn then, blocks are marked. */
+  readonly perBatch?: PerBatch | null;
 }
 
 /** Which rows are poisoned, and what they are labelled: parallel arrays. */
@@ -46,23 +49,39 @@ export interface PoisonPlan {
   readonly poisonedLabels: Int32Array<ArrayBuffer>;
   /** Each row's label before. Equal to the poisoned one for rows of the target class: marked, label unchanged. */
   readonly originalLabels: Int32Array<ArrayBuffer>;
+  /** Rows that are disturbed but not poisoned: their labels are right. Empty for attacks without noise. */
+  readonly noise: Uint32Array<ArrayBuffer>;
   readonly policy: LabelPolicy;
 }
 
 /**
  * Draws round(rate · N) rows from all training rows, the target class included, and relabels them by the policy; under
  * `clean-label` as many rows from the target class alone, labels kept. Halves round to even, as Python's `round` in
- * BackdoorBench. Rate 0 gives an empty plan.
+ * BackdoorBench. Rate 0 gives an empty plan. An attack that poisons batches marks blocks instead (see `blockRows`).
  *
  * ERR_OPTION: rate outside [0, 1], above 0 but too small to poison a single row, or above what the target class holds;
  * target, policy, draw or seed invalid. ERR_DATA: a label out of range, or no rows.
  */
 export function planPoison(options: PoisonOptions): PoisonPlan {
-  const { labels, classes, rate, seed, draw } = options;
+  const { labels, classes, rate } = options;
   const policy = labelPolicy(options.policy, options.target, classes);
   checkLabels(labels, classes);
   if (!(rate >= 0 && rate <= 1)) throw invalidOption('attack.rate', 'a number in [0, 1]', rate);
   if (labels.length === 0) throw new PadFtError('ERR_DATA', 'poisoning: expected at least one training row, got none');
+  const { indices, noise } = options.perBatch ? markedRows(options, options.perBatch) : drawnRows(options, policy);
+  const originalLabels = Int32Array.from(indices, (row) => labels[row]!);
+  const poisonedLabels = originalLabels.map((label) => attackLabel(policy, label, classes));
+  return { indices, poisonedLabels, originalLabels, noise, policy };
+}
+
+type PlannedRows = Pick<PoisonPlan, 'indices' | 'noise'>;
+
+function markedRows({ labels, rate }: PoisonOptions, { crossRatio }: PerBatch): PlannedRows {
+  const { poisoned, noise } = blockRows(labels.length, rate, crossRatio);
+  return { indices: poisoned, noise };
+}
+
+function drawnRows({ labels, rate, draw, seed }: PoisonOptions, policy: LabelPolicy): PlannedRows {
   const candidates = candidateRows(policy, labels);
   const count = roundHalfToEven(rate * labels.length);
   if (rate > 0 && count === 0) {
@@ -75,9 +94,7 @@ export function planPoison(options: PoisonOptions): PoisonPlan {
   }
   const order = drawOrder(draw, candidates.length, seed);
   const indices = Uint32Array.from(order.subarray(0, count), (position) => candidates[position]!);
-  const originalLabels = Int32Array.from(indices, (row) => labels[row]!);
-  const poisonedLabels = originalLabels.map((label) => attackLabel(policy, label, classes));
-  return { indices, poisonedLabels, originalLabels, policy };
+  return { indices, noise: new Uint32Array(0) };
 }
 
 /** Every training row's label after poisoning, as a new array. ERR_DATA when the plan names a row that is not there. */
@@ -126,9 +143,13 @@ export interface PoisonManifest {
     /** Those whose label changed, and those whose label was the attack's already: all of them under `clean-label`. */
     readonly relabelled: number;
     readonly selfLabelled: number;
+    /** Rows that are disturbed and truly labelled; left out by attacks without noise. */
+    readonly noise?: number;
   };
   /** SHA-256 (hex) of the poisoned rows' indices, uint32 little-endian, in the order drawn. */
   readonly indicesSha256: string;
+  /** Of the noise rows' indices; left out where there are none. */
+  readonly noiseSha256?: string;
   /** SHA-256 (hex) of all labels after poisoning, int32 little-endian. */
   readonly labelsSha256: string;
 }
@@ -142,6 +163,7 @@ export function poisonManifest(
   plan: PoisonPlan,
 ): PoisonManifest {
   const poisoned = plan.indices.length;
+  const noise = plan.noise.length;
   const selfLabelled = plan.originalLabels.filter((label, i) => label === plan.poisonedLabels[i]).length;
   return {
     kind: 'pad-ft-poison',
@@ -164,8 +186,9 @@ export function poisonManifest(
     rate: options.rate,
     seed: options.seed,
     draw: options.draw,
-    counts: { poisoned, relabelled: poisoned - selfLabelled, selfLabelled },
+    counts: { poisoned, relabelled: poisoned - selfLabelled, selfLabelled, ...(noise > 0 && { noise }) },
     indicesSha256: sha256Hex(plan.indices),
+    ...(noise > 0 && { noiseSha256: sha256Hex(plan.noise) }),
     labelsSha256: sha256Hex(poisonedLabels(plan, options.labels)),
   };
 }

@@ -38,7 +38,7 @@ export const checkPoisonManifest: Check<PoisonManifest> = object<PoisonManifest>
     options: attackOptions,
     triggerName: text,
     trigger: object<TriggerDescription>({
-      kind: oneOf(['replace', 'blend', 'add']),
+      kind: oneOf(['replace', 'blend', 'add', 'warp']),
       channels: count,
       height: count,
       width: count,
@@ -53,7 +53,13 @@ export const checkPoisonManifest: Check<PoisonManifest> = object<PoisonManifest>
   rate: fraction,
   seed: count,
   draw: oneOf(POISON_DRAWS),
-  counts: object<PoisonManifest['counts']>({ poisoned: count, relabelled: count, selfLabelled: count }),
+  counts: object<PoisonManifest['counts']>({
+    poisoned: count,
+    relabelled: count,
+    selfLabelled: count,
+    noise: optional(count),
+  }),
   indicesSha256: sha256,
+  noiseSha256: optional(sha256),
   labelsSha256: sha256,
 });

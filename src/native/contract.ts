@@ -66,12 +66,21 @@ export interface DatasetShape {
 /**
  * A trigger as data, drawn by the core on raw uint8 pixels; the result is clamped to [0, 255] and truncated.
  * `replace`: x where mask = 0, pattern where mask = 1. `blend`: (1 − alpha)·x + alpha·pattern, in double.
- * `add`: x + pattern. `mask` and `pattern` are C×H×W.
+ * `add`: x + pattern. `mask` and `pattern` are C×H×W. `warp`: each pixel taken bilinearly, in double, from where `grid`
+ * says: H×W×2, x then y in [−1, 1], −1 and 1 the centres of the outermost pixels; from 1/1024 below it counts as the
+ * level, so that pixels which stay in place keep their value.
  */
 export type NativeTrigger =
   | { readonly kind: 'replace'; readonly mask: Uint8Array; readonly pattern: Uint8Array }
   | { readonly kind: 'blend'; readonly alpha: number; readonly pattern: Uint8Array }
-  | { readonly kind: 'add'; readonly pattern: Float32Array };
+  | { readonly kind: 'add'; readonly pattern: Float32Array }
+  | { readonly kind: 'warp'; readonly grid: Float32Array };
+
+/** Warps that differ from row to row: coordinates of `grid` + U(−1, 1) / (W or H), clamped to [−1, 1], drawn from `seed`. */
+export interface NoiseWarp {
+  readonly grid: Float32Array;
+  readonly seed: number;
+}
 
 export interface NativeDataset {
   readonly shape: DatasetShape;
@@ -83,6 +92,8 @@ export interface NativeDataset {
   subset(indices: Uint32Array): NativeJob<NativeDataset>;
   /** A copy whose rows at `indices` carry the trigger and the given labels; every other row is unchanged. */
   withTrigger(indices: Uint32Array, trigger: NativeTrigger, labels: Int32Array): NativeJob<NativeDataset>;
+  /** A copy whose rows at `indices` are warped, each by a grid of its own in the order given; labels stay. */
+  withNoiseWarp(indices: Uint32Array, noise: NoiseWarp): NativeJob<NativeDataset>;
   dispose(): void;
 }
 
@@ -182,6 +193,21 @@ export interface TrainerOptions {
   readonly weightDecay: number;
 }
 
+/**
+ * WaNet's own training on clean data: of each batch the first int(rate · rows) images are warped by `grid` and labelled
+ * `target`, the next int(crossRatio ·) that many are warped by grids of their own (see `NoiseWarp`) and keep their label.
+ * Then one crop (probability 0.8), one rotation up to ± `rotation` degrees (0.5) and, where mirroring is on, one mirror
+ * (0.5) for the whole batch; outside is the model's mean colour.
+ */
+export interface WarpRecipe {
+  readonly rate: number;
+  readonly crossRatio: number;
+  readonly rotation: number;
+  readonly target: number;
+  /** H×W×2, as a trigger's. */
+  readonly grid: Float32Array;
+}
+
 export interface EpochOptions {
   readonly batchSize: number;
   readonly dropLast: boolean;
@@ -193,6 +219,8 @@ export interface EpochOptions {
   /** Seed of this epoch's order and augmentation. */
   readonly seed: number;
   readonly precision: NativePrecision;
+  /** Null trains on the rows as they are. */
+  readonly recipe: WarpRecipe | null;
 }
 
 export interface EpochResult {
@@ -342,7 +370,7 @@ export const CONTRACT = {
     'createClassifierTuner',
     'cancelAll',
   ],
-  dataset: ['shape', 'device', 'bytes', 'labels', 'images', 'subset', 'withTrigger', 'dispose'],
+  dataset: ['shape', 'device', 'bytes', 'labels', 'images', 'subset', 'withTrigger', 'withNoiseWarp', 'dispose'],
   model: [
     'name',
     'device',

@@ -17,6 +17,7 @@ import {
   nullable,
   object,
   oneOf,
+  optional,
   record,
   sha256,
   text,
@@ -26,7 +27,7 @@ import { checkPoisonManifest } from '../formats/poison-manifest.js';
 import type { StageCost } from '../memory.js';
 import type { Purity, PurityReport, SuspectRates } from '../metrics.js';
 import { SCHEDULES } from '../schedule.js';
-import type { EpochReport, TrainSettings } from '../train.js';
+import { type EpochReport, POISONINGS, type TrainSettings } from '../train.js';
 import type {
   CardConfig,
   CardDataset,
@@ -212,6 +213,7 @@ const card = object<RunCard>({
     }),
     poison: nullable(checkPoisonManifest),
     train: nullable(train),
+    poisoning: optional(oneOf(POISONINGS)),
     victim: nullable(text),
     defenses: listOf(object<CardDefense>({ name: text, control, settings })),
   }),

@@ -12,7 +12,7 @@ import type { Evaluation } from '../evaluate.js';
 import { writeJsonAtomic } from '../formats/atomic-file.js';
 import { readJsonFile } from '../formats/json-file.js';
 import type { StageCost } from '../memory.js';
-import type { EpochReport, TrainSettings } from '../train.js';
+import type { EpochReport, Poisoning, TrainSettings } from '../train.js';
 import { VERSION } from '../version.js';
 import { checkCard } from './card-schema.js';
 import type { CardEnvironment } from './environment.js';
@@ -57,6 +57,8 @@ export interface CardConfig {
   readonly poison: PoisonManifest | null;
   /** Null when the victim was given, not trained here. */
   readonly train: TrainSettings | null;
+  /** Left out when the victim was given or trained on the stored set. */
+  readonly poisoning?: Poisoning;
   /** Path of the victim that was given; null when it was trained here. */
   readonly victim: string | null;
   readonly defenses: readonly CardDefense[];

@@ -88,6 +88,7 @@ function effectiveness(victim: Evaluation, defended: Evaluation | null): number 
 /**
  * Poison that a defence should find: rows whose label the attacker changed. Images of the target class itself are marked,
  * but not wrong. A clean-label attack changes no label: there the mark alone makes the poison, and all of it counts.
+ * Noise rows are not poison: their labels are right, and a defence that suspects one is wrong.
  */
 function plantedRows(set: PoisonedSet, givenLabels: Int32Array): Uint32Array {
   const { poisoned, originalLabels } = set.truth;

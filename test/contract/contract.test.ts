@@ -24,6 +24,7 @@ const EPOCH = {
   flip: false,
   seed: 0,
   precision: 'fp32',
+  recipe: null,
 } as const;
 const STEPS = { steps: 1, learningRate: 0.01, lambda: 0.1, mu: 0, batchSize: 4, suspectBatchSize: 4 };
 const TUNE = { learningRate: 0.01, batchSize: 4 };
@@ -43,6 +44,8 @@ const TUNER = {
   featureBatchSize: 4,
 } as const;
 const ROW = Uint32Array.of(1);
+const GRID = new Float32Array(32 * 32 * 2);
+const RECIPE = { rate: 0.25, crossRatio: 1, rotation: 10, target: 0, grid: GRID };
 const TRIGGER = { kind: 'blend', alpha: 0.2, pattern: new Uint8Array(3 * 32 * 32) } as const;
 
 interface Handles {
@@ -119,6 +122,7 @@ const CALLS: { readonly [K in Kind]: Readonly<Record<string, Entry>> } = {
     images: ({ dataset }) => dataset.images(ROW),
     subset: ({ dataset }) => dataset.subset(ROW),
     withTrigger: ({ dataset }) => dataset.withTrigger(ROW, TRIGGER, Int32Array.of(0)),
+    withNoiseWarp: ({ dataset }) => dataset.withNoiseWarp(ROW, { grid: GRID, seed: 1 }),
     dispose: ({ dataset }) => dataset.dispose(),
   },
   model: {
@@ -185,7 +189,7 @@ const ALWAYS_READABLE = new Set([
   'sites',
 ]);
 /** A data set may be read by any number of calls at once. */
-const SHARED = new Set(['subset', 'withTrigger']);
+const SHARED = new Set(['subset', 'withTrigger', 'withNoiseWarp']);
 
 function isJob(value: unknown): value is NativeJob<unknown> {
   return typeof value === 'object' && value !== null && Reflect.get(value, 'promise') instanceof Promise;
@@ -353,6 +357,15 @@ test('a wrong option is named by its path', async () => {
   refused(() => model.predict(dataset, { ...EVALUATION, batchSize: 0 }));
   refused(() => trainer.epoch(dataset, { ...EPOCH, cropPadding: -1 }));
   expect(() => trainer.epoch(dataset, { ...EPOCH, batchSize: 1.5 })).toThrow(/train\.batchSize/);
+  const withRecipe = (change: object) => trainer.epoch(dataset, { ...EPOCH, recipe: { ...RECIPE, ...change } });
+  expect(() => withRecipe({ target: CLASSES })).toThrow(/train\.recipe\.target/);
+  expect(() => withRecipe({ grid: GRID.slice(1) })).toThrow(/train\.recipe\.grid: expected 2048 values/);
+  expect(() => withRecipe({ grid: GRID.map(() => Number.NaN) })).toThrow(/train\.recipe\.grid: expected values in/);
+  expect(await codeOf(() => withRecipe({ rate: 0.2 }))).toBe('ERR_OPTION');
+  expect(await codeOf(() => withRecipe({}))).toBeNull();
+  expect(() => dataset.withTrigger(ROW, { kind: 'warp', grid: new Float32Array(2) }, Int32Array.of(0))).toThrow(
+    /trigger\.grid: expected 2048 values/,
+  );
   expect(() => model.score(dataset, { ...SCORING, alpha: Number.NaN })).toThrow(/score\.alpha/);
   expect(await codeOf(() => dataset.subset(Uint32Array.of(ROWS)))).toBe('ERR_DATA');
 });

@@ -21,6 +21,7 @@ kink decides anything (see calm_network). So a difference beyond the tolerance i
  5. tune           five epochs of the classifier on given features
  6. augment        flip, brightness, contrast
  7. triggers       replace, blend and add on uint8 pixels
+    warp-*         WaNet's grid and what bilinear sampling at it gives
  8. numpy-random   RandomState(0).permutation, which older public code draws its poisoned rows with
 """
 
@@ -539,6 +540,36 @@ def triggers_fixture() -> None:
          {'images': images, 'pattern': pattern, 'mask': mask, 'add.pattern': np.ascontiguousarray(wave)}, {}, exact)
 
 
+def warp_fixture(name: str, k: int, strength: float, rescale: float, height: int, width: int, seed: int) -> None:
+    images = torch.from_numpy(ref.made_images(4, 10, seed)[0][:, :, :height, :width].copy())
+    images[0], images[1, :, : height // 2] = 255, 0  # what has no neighbours of another value stays what it is
+    raw = torch.from_numpy(np.random.default_rng(seed + 1).uniform(-1, 1, (1, 2, k, k)).astype(np.float32))
+
+    def compute(run: Run) -> dict:
+        field = raw.to(run.dtype) / raw.to(run.dtype).abs().mean()
+        moves = F.interpolate(field, size=(height, width), mode='bicubic', align_corners=True)[0].permute(1, 2, 0)
+        y, x = torch.meshgrid(torch.linspace(-1, 1, height, dtype=run.dtype),
+                              torch.linspace(-1, 1, width, dtype=run.dtype), indexing='ij')
+        size = torch.tensor([width, height], dtype=run.dtype)
+        return {'grid': ((torch.stack((x, y), 2) + strength * moves / size) * rescale).clamp(-1, 1)}
+
+    answers, checks = repeated(compute)
+    grid = answers['grid'][None].expand(4, -1, -1, -1)
+    sample = dict(mode='bilinear', padding_mode='zeros', align_corners=True)
+    warped = (F.grid_sample(images.double(), grid.double(), **sample) + 1 / 1024).clamp(0, 255).to(torch.uint8)
+    published = (F.grid_sample(images.float() / 255, grid, **sample) * 255).clamp(0, 255).to(torch.uint8)
+    differ = (warped != published).double().mean().item()
+    print(f'warp-{name}: {differ:.4f} of all values differ between float64 and float32')
+    save(f'warp-{name}', 'grid: (identity + strength · field / (W, H)) · rescale, clamped to [-1, 1], H×W×2 (x, y); '
+         'field, 2×k×k, is first divided by its mean absolute value and enlarged, bicubic, corners aligned. warped: '
+         'bilinear samples of the uint8 images at grid in float64, + 1/1024, truncated. warped.float32: the same in '
+         'float32 on [0, 1], truncated without that.',
+         {'images': images, 'field': raw[0]}, answers, {'warped': warped, 'warped.float32': published}, checks,
+         (1e-6, 0.0), options={'strength': strength, 'rescale': rescale, 'share': 0.05})
+    # Where rounding decides, truncation takes a level.
+    fixtures[f'warp-{name}']['tolerance']['warped.float32'] = [1.0, 0.0]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # 8. NumPy's legacy generator
 # ---------------------------------------------------------------------------------------------------------------------
@@ -553,6 +584,8 @@ def numpy_random_fixture() -> None:
 tune_fixture()
 augment_fixture()
 triggers_fixture()
+warp_fixture('square', 4, 0.5, 1.0, 32, 32, 73)
+warp_fixture('wide', 3, 2.0, 0.9, 17, 24, 75)
 numpy_random_fixture()
 
 index = {'made_by': 'test/parity/make_fixtures.py', 'torch': torch.__version__, 'numpy': np.__version__,

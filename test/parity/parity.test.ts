@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { ATTACKS } from '../../src/attacks/index.js';
 import { numpyPermutation } from '../../src/attacks/mt19937.js';
 import { applyTrigger } from '../../src/attacks/trigger.js';
+import { warpGrid } from '../../src/attacks/warp-grid.js';
 import { Dataset } from '../../src/dataset.js';
 import { type Model, NO_BOUNDS } from '../../src/model.js';
 import { loadModel } from '../../src/model-file.js';
@@ -46,6 +47,8 @@ test('every fixture is known here; losses and tune are compared in head.test.ts'
       'bounds-fraction-mean',
       'bounds-fraction-both',
       'triggers',
+      'warp-square',
+      'warp-wide',
       'numpy-random',
       'losses',
       'tune',
@@ -134,6 +137,7 @@ test('train: ten steps of SGD', async () => {
       flip: false,
       seed: step,
       precision: PRECISION,
+      recipe: null,
     } as const;
     losses.push((await trainer.epoch(data.native, options).promise).loss);
   }
@@ -292,11 +296,14 @@ test('triggers: the core, and the preview in TypeScript', async () => {
   const [pattern, mask] = [fixture.bytes('pattern'), fixture.bytes('mask')];
   const rows = Uint32Array.from({ length: data.count }, (_, row) => row);
   const size = pattern.length;
+  const shape = { channels: 3, height: 32, width: 32 };
   const draw = async (answer: string, trigger: NativeTrigger) => {
     using drawn = await data.withTrigger(rows, trigger, data.labels());
     fixture.expect(answer, drawn.images(rows));
     const images = fixture.bytes('images');
-    const previews = Array.from(rows, (row) => applyTrigger(images.subarray(row * size, (row + 1) * size), trigger));
+    const previews = Array.from(rows, (row) =>
+      applyTrigger(images.subarray(row * size, (row + 1) * size), trigger, shape),
+    );
     fixture.expect(
       answer,
       previews.flatMap((preview) => Array.from(preview)),
@@ -312,8 +319,36 @@ test('triggers: the core, and the preview in TypeScript', async () => {
 test("SIG's wave is NumPy's, bit for bit", async () => {
   const fixture = await Fixture.open('triggers');
   const { trigger } = ATTACKS.sig.build({}, { channels: 3, height: 32, width: 32 });
-  expect(trigger.kind).toBe('add');
-  expect(trigger.pattern).toEqual(fixture.floats('add.pattern'));
+  expect(trigger).toEqual({ kind: 'add', pattern: fixture.floats('add.pattern') });
+});
+
+test.each(['square', 'wide'])("WaNet's grid and warped images are PyTorch's: %s", async (name) => {
+  const fixture = await Fixture.open(`warp-${name}`);
+  const [count = 0, channels = 0, height = 0, width = 0] = fixture.shape('images');
+  const [strength, rescale] = [fixture.number('strength'), fixture.number('rescale')];
+  fixture.expect('grid', warpGrid(fixture.floats('field'), { strength, rescale }, { height, width }));
+
+  using data = dataOf(fixture, 'images', noLabels(fixture, 'images'));
+  const rows = Uint32Array.from({ length: count }, (_, row) => row);
+  const trigger: NativeTrigger = { kind: 'warp', grid: fixture.floats('grid') };
+  using drawn = await data.withTrigger(rows, trigger, data.labels());
+  const warped = drawn.images(rows);
+  fixture.expect('warped', warped);
+  const [images, size] = [fixture.bytes('images'), channels * height * width];
+  const shape = { channels, height, width };
+  const previews = Array.from(rows, (row) =>
+    applyTrigger(images.subarray(row * size, (row + 1) * size), trigger, shape),
+  );
+  fixture.expect(
+    'warped',
+    previews.flatMap((preview) => Array.from(preview)),
+  );
+  // As published: in float32 on [0, 1], truncated. Rounding then decides where a value is close to a whole level.
+  fixture.expect('warped.float32', warped);
+  const published = fixture.bytes('warped.float32');
+  const different = warped.filter((value, i) => value !== published[i]).length;
+  expect(different / warped.length).toBeLessThan(fixture.number('share'));
+  fixture.expectComplete();
 });
 
 test("numpy-random: NumPy's legacy permutation", async () => {

@@ -30,6 +30,7 @@ test.each([
   ['badnets, all-to-all', { attack: 'badnets', rate: 0.25, policy: 'all-to-all' }],
   ['blended', { attack: 'blended', rate: 0.2, target: 1 }],
   ['sig', { attack: 'sig', rate: 0.2, target: 1 }],
+  ['wanet', { attack: 'wanet', rate: 0.1, target: 1 }],
   ['not poisoned', { rate: 0 }],
 ] as const)('%s: saved and loaded, everything is the same', async (_, settings) => {
   const folder = join(await madeFolder(), 'new', 'set');

@@ -4,6 +4,7 @@ import { ATTACK_NAMES, ATTACKS, findAttack } from '../../src/attacks/index.js';
 import { LABEL_POLICIES } from '../../src/attacks/labels.js';
 import { SYNTHETIC_TRIGGER_NAME, syntheticTrigger } from '../../src/attacks/synthetic-trigger.js';
 import { applyTrigger, describeTrigger, imageSize, sha256Hex, type Trigger } from '../../src/attacks/trigger.js';
+import { warpGrid } from '../../src/attacks/warp-grid.js';
 
 const CIFAR = { channels: 3, height: 32, width: 32 };
 
@@ -28,7 +29,7 @@ describe.each(ATTACK_NAMES)('every attack: %s', (name) => {
     'draws a trigger that fits %o, the same one each time',
     (shape) => {
       const built = attack.build({}, shape);
-      expect(built.trigger.pattern).toHaveLength(imageSize(shape));
+      expect(applyTrigger(new Uint8Array(imageSize(shape)), built.trigger, shape)).toHaveLength(imageSize(shape));
       expect(built.description).toEqual(describeTrigger(built.trigger, shape));
       expect(attack.build({}, shape)).toEqual(built);
       expect(JSON.parse(JSON.stringify(built.options))).toEqual(built.options);
@@ -43,14 +44,14 @@ describe.each(ATTACK_NAMES)('every attack: %s', (name) => {
 });
 
 it('refuses an unknown attack, prototype names included', () => {
-  expect(() => findAttack('wanet2')).toThrow('attack: expected one of badnets, blended, sig, got "wanet2"');
+  expect(() => findAttack('wanet2')).toThrow('attack: expected one of badnets, blended, sig, wanet, got "wanet2"');
   expect(() => findAttack('constructor')).toThrow('attack: expected one of');
 });
 
 describe('BadNets', () => {
   it('turns rows and columns 29–31 of a 32×32 image white and leaves every other value alone', () => {
     const image = Uint8Array.from({ length: 3072 }, (_, i) => i % 251);
-    const marked = applyTrigger(image, ATTACKS.badnets.build({}, CIFAR).trigger);
+    const marked = applyTrigger(image, ATTACKS.badnets.build({}, CIFAR).trigger, CIFAR);
     for (let i = 0; i < 3072; i++) {
       const row = Math.floor((i % 1024) / 32);
       const inside = row >= 29 && i % 32 >= 29;
@@ -59,13 +60,11 @@ describe('BadNets', () => {
   });
 
   it('keeps its margin on images that are not square', () => {
-    const { trigger, triggerName, description } = ATTACKS.badnets.build(
-      { patchSize: 2, margin: 1 },
-      { channels: 1, height: 4, width: 5 },
-    );
+    const shape = { channels: 1, height: 4, width: 5 };
+    const { trigger, triggerName, description } = ATTACKS.badnets.build({ patchSize: 2, margin: 1 }, shape);
     expect(triggerName).toBe('2×2 white square');
     expect(description).toMatchObject({ kind: 'replace', maskedValues: 4, height: 4, width: 5 });
-    expect(Array.from(applyTrigger(new Uint8Array(20), trigger))).toEqual([
+    expect(Array.from(applyTrigger(new Uint8Array(20), trigger, shape))).toEqual([
       ...[0, 0, 0, 0, 0],
       ...[0, 0, 255, 255, 0],
       ...[0, 0, 255, 255, 0],
@@ -102,7 +101,7 @@ describe('Blended', () => {
     const pattern = Uint8Array.of(255, 0, 255, 3);
     const { trigger, triggerName, options } = ATTACKS.blended.build({ pattern }, shape);
     // 0.8·255 + 0.2·255 = 255; 0.8·255 = 204; 0.2·255 = 51; 0.8·100 + 0.2·3 = 80.6 → 80
-    expect(Array.from(applyTrigger(Uint8Array.of(255, 255, 0, 100), trigger))).toEqual([255, 204, 51, 80]);
+    expect(Array.from(applyTrigger(Uint8Array.of(255, 255, 0, 100), trigger, shape))).toEqual([255, 204, 51, 80]);
     expect(triggerName).toBe("user's image");
     expect(options).toEqual({ alpha: 0.2, pattern: { bytes: 4, sha256: sha256Hex(pattern) } });
   });
@@ -111,7 +110,7 @@ describe('Blended', () => {
     const pattern = new Uint8Array(4).fill(9);
     const { trigger } = ATTACKS.blended.build({ pattern }, { channels: 1, height: 2, width: 2 });
     pattern.fill(0);
-    expect(Array.from(trigger.pattern)).toEqual([9, 9, 9, 9]);
+    expect(trigger).toEqual({ kind: 'blend', alpha: 0.2, pattern: new Uint8Array(4).fill(9) });
   });
 
   it('refuses a picture of another size and a share outside (0, 1]', () => {
@@ -139,7 +138,7 @@ describe('SIG', () => {
       options: { amplitude: 10, frequency: 2 },
     });
     // sin(2π · 2 · j / 8): 0, 1, 0, −1, …; the zeros are off by rounding, and truncation makes a whole level of that.
-    const marked = applyTrigger(new Uint8Array(48).fill(100), trigger);
+    const marked = applyTrigger(new Uint8Array(48).fill(100), trigger, shape);
     for (let start = 0; start < 48; start += 8) {
       const row = Array.from(marked.subarray(start, start + 8));
       expect(row.filter((_, j) => j % 2 === 1)).toEqual([110, 90, 110, 90]);
@@ -157,6 +156,63 @@ describe('SIG', () => {
       'sig.amplitude: expected a number in (0, 255], got 0',
     );
     expect(() => ATTACKS.sig.build({ frequency: 0 }, CIFAR)).toThrow('sig.frequency: expected a number > 0, got 0');
+  });
+});
+
+describe('WaNet', () => {
+  const gridOf = (built: { readonly trigger: Trigger }) =>
+    built.trigger.kind === 'warp' ? built.trigger.grid : new Float32Array(0);
+
+  it('moves pixels by the strength in half pixels on average, edges included, and never outside', () => {
+    const { trigger, triggerName, perBatch } = ATTACKS.wanet.build({}, CIFAR);
+    expect({ triggerName, perBatch }).toEqual({
+      triggerName: 'warp of 4×4 control points, strength 0.5',
+      perBatch: { crossRatio: 2, rotation: 10 },
+    });
+    const grid = gridOf({ trigger });
+    const moves = Array.from(grid, (value, i) => {
+      const pixel = i % 2 === 0 ? (i / 2) % 32 : Math.floor(i / 64);
+      return (Math.abs(value - ((2 * pixel) / 31 - 1)) * 31) / 2;
+    });
+    const mean = moves.reduce((sum, move) => sum + move, 0) / moves.length;
+    expect(mean).toBeGreaterThan(0.1);
+    expect(mean).toBeLessThan(0.4);
+    expect(grid.every((value) => Math.abs(value) <= 1)).toBe(true);
+  });
+
+  it('draws its field from the seed', () => {
+    const grid = (seed: number) => gridOf(ATTACKS.wanet.build({}, CIFAR, seed));
+    expect(grid(3)).toEqual(grid(3));
+    expect(grid(3)).not.toEqual(grid(4));
+    expect(ATTACKS.badnets.build({}, CIFAR, 3)).toEqual(ATTACKS.badnets.build({}, CIFAR, 4));
+  });
+
+  it('interpolates between its control points, whose corners are the corners of the image', () => {
+    // Displacements of mean size 1, all to the right: the field is constant, and so is its enlargement.
+    const field = Float32Array.from({ length: 18 }, (_, i) => (i < 9 ? 4 : 0));
+    const size = { height: 3, width: 5 };
+    const grid = warpGrid(field, { strength: 0.5, rescale: 0.5 }, size);
+    const moved = 0.5 * 2 * 0.2;
+    [-1, -0.5, 0, 0.5, 1].forEach((x, j) => {
+      expect(grid[2 * (5 + j)]).toBeCloseTo((x + moved) * 0.5, 6);
+      expect(grid[2 * (5 + j) + 1]).toBeCloseTo(0, 6);
+    });
+    // At the control points themselves the field is what was given.
+    const bumps = Float32Array.from({ length: 18 }, (_, i) => (i === 4 ? 18 : 0));
+    const at = (y: number, x: number) =>
+      warpGrid(bumps, { strength: 0.1, rescale: 1 }, { height: 9, width: 9 })[18 * y + 2 * x];
+    expect(at(4, 4)).toBeCloseTo((0.1 * 18) / 9, 6);
+    expect(at(0, 4)).toBeCloseTo(0, 6);
+    expect(at(4, 8)).toBeCloseTo(1, 6);
+  });
+
+  it('refuses options out of range', () => {
+    expect(() => ATTACKS.wanet.build({ gridSize: 1 }, CIFAR)).toThrow(
+      'wanet.gridSize: expected an integer in [2, 256]',
+    );
+    expect(() => ATTACKS.wanet.build({ strength: 0 }, CIFAR)).toThrow('wanet.strength: expected a number > 0, got 0');
+    expect(() => ATTACKS.wanet.build({ crossRatio: -1 }, CIFAR)).toThrow('wanet.crossRatio');
+    expect(() => ATTACKS.wanet.build({ rotation: 181 }, CIFAR)).toThrow('wanet.rotation');
   });
 });
 
@@ -197,11 +253,25 @@ describe('triggers', () => {
 
   it('add clamps and truncates', () => {
     const trigger: Trigger = { kind: 'add', pattern: Float32Array.of(40.5, -40, 0.75) };
-    expect(Array.from(applyTrigger(Uint8Array.of(250, 3, 7), trigger))).toEqual([255, 0, 7]);
+    expect(Array.from(applyTrigger(Uint8Array.of(250, 3, 7), trigger, shape))).toEqual([255, 0, 7]);
     expect(describeTrigger(trigger, shape)).toEqual({
       kind: 'add',
       ...shape,
       patternSha256: sha256Hex(trigger.pattern),
+    });
+  });
+
+  it('warp samples between pixels, truncates, and leaves what stays in place', () => {
+    const two = { channels: 2, height: 1, width: 3 };
+    const image = Uint8Array.of(10, 20, 31, 255, 0, 7);
+    const warp = (...xs: number[]): Trigger => ({ kind: 'warp', grid: Float32Array.from(xs.flatMap((x) => [x, -1])) });
+    expect(applyTrigger(image, warp(-1, 0, 1), two)).toEqual(image);
+    // x = 0.5 is half-way from the second pixel to the third.
+    expect(Array.from(applyTrigger(image, warp(0.5, -0.5, 1), two))).toEqual([25, 15, 31, 3, 127, 7]);
+    expect(describeTrigger(warp(-1, 0, 1), two)).toEqual({
+      kind: 'warp',
+      ...two,
+      patternSha256: sha256Hex(Float32Array.of(-1, -1, 0, -1, 1, -1)),
     });
   });
 
@@ -224,13 +294,15 @@ describe('triggers', () => {
       'trigger.alpha: expected a number in (0, 1], got NaN',
       { kind: 'blend', alpha: Number.NaN, pattern: new Uint8Array(3) },
     ],
+    ['trigger.grid: expected 6 values (1×3×2), got 2', { kind: 'warp', grid: new Float32Array(2) }],
+    ['trigger.grid: expected values in [-1, 1], got NaN', { kind: 'warp', grid: new Float32Array(6).fill(Number.NaN) }],
     ['trigger.pattern: expected finite values, got Infinity', { kind: 'add', pattern: Float32Array.of(0, 1 / 0, 0) }],
   ])('refuses: %s', (message, trigger) => {
     expect(() => describeTrigger(trigger, shape)).toThrow(expect.objectContaining({ code: 'ERR_DATA', message }));
   });
 
   it('refuses an image of another size', () => {
-    expect(() => applyTrigger(new Uint8Array(2), { kind: 'add', pattern: new Float32Array(3) })).toThrow(
+    expect(() => applyTrigger(new Uint8Array(2), { kind: 'add', pattern: new Float32Array(3) }, shape)).toThrow(
       'trigger: expected an image of 3 values (C×H×W), got 2',
     );
   });

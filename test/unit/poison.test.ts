@@ -9,6 +9,8 @@ import {
   poisonManifest,
 } from '../../src/attacks/poison.js';
 import { sha256Hex } from '../../src/attacks/trigger.js';
+import { checkFile } from '../../src/formats/json-shape.js';
+import { checkPoisonManifest } from '../../src/formats/poison-manifest.js';
 
 const labels = Int32Array.from({ length: 1000 }, (_, i) => i % 10);
 const base: PoisonOptions = {
@@ -123,6 +125,50 @@ it('refuses an unknown draw', () => {
   expect(() => planPoison({ ...base, draw: 'numpy' as PoisonDraw })).toThrow(
     'attack.draw: expected one of uniform, backdoorbench, got "numpy"',
   );
+});
+
+describe('an attack that poisons batches', () => {
+  const plan = (changes: Partial<PoisonOptions> = {}) =>
+    planPoison({ ...base, perBatch: { crossRatio: 2, rotation: 10 }, ...changes });
+
+  it('marks each block of 128 rows: int(rate · rows) poisoned, twice as many noise', () => {
+    const { indices, noise, originalLabels, poisonedLabels: given } = plan();
+    // 1000 = 7 · 128 + 104: 12 and 24 a block, 10 and 20 in the last.
+    expect([indices.length, noise.length]).toEqual([7 * 12 + 10, 7 * 24 + 20]);
+    expect(Array.from(indices.subarray(0, 14))).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 128, 129]);
+    expect(Array.from(noise.subarray(23, 26))).toEqual([35, 140, 141]);
+    expect(noise.at(-1)).toBe(7 * 128 + 29);
+    expect(Array.from(originalLabels)).toEqual(Array.from(indices, (row) => row % 10));
+    expect(new Set(given)).toEqual(new Set([0]));
+    expect(plan({ seed: 5, draw: 'backdoorbench' })).toEqual(plan());
+  });
+
+  it('marks as many CIFAR-10 rows as BackdoorBench: 4688 of 50 000, and 9376 noise', () => {
+    const { indices, noise } = plan({ labels: new Int32Array(50000) });
+    expect([indices.length, noise.length]).toEqual([4688, 9376]);
+  });
+
+  it('refuses a rate that leaves blocks without poison, or without room for their noise', () => {
+    const refused = (changes: Partial<PoisonOptions>, message: string) =>
+      expect(() => plan(changes)).toThrow(
+        expect.objectContaining({ code: 'ERR_OPTION', message: expect.stringContaining(message) }),
+      );
+    refused({ rate: 0.007 }, 'attack.rate: expected 0, or at least 0.0078125: one row of each block of 128, got 0.007');
+    refused({ rate: 0.05, labels: new Int32Array(19) }, 'one row of each block of 19');
+    refused({ rate: 0.5 }, 'attack.rate: expected at most 0.328125 with 2 noise rows for each poisoned one in a block');
+    expect(plan({ rate: 0.328125 }).indices).toHaveLength(7 * 42 + 34);
+    expect(plan({ rate: 0 })).toMatchObject({ indices: new Uint32Array(0), noise: new Uint32Array(0) });
+  });
+
+  it('says in the manifest how many rows are noise, and which', () => {
+    const attack = ATTACKS.wanet.build({}, { channels: 3, height: 32, width: 32 });
+    const planned = plan();
+    const manifest = poisonManifest('0.1.0', { name: 'made', provenance: '' }, attack, base, planned);
+    expect(manifest.counts).toMatchObject({ poisoned: 94, noise: 188 });
+    expect(manifest.noiseSha256).toBe(sha256Hex(planned.noise));
+    const read = checkFile(checkPoisonManifest, JSON.parse(JSON.stringify(manifest)), 'made');
+    expect(read).toEqual(manifest);
+  });
 });
 
 describe('the poisoned labels and the manifest', () => {

@@ -23,6 +23,7 @@ poisoned; only figures are made with it) and manifest.json. A folder without tru
 Examples:
   $ pad-ft poison --dataset cifar10 --download --out set
   $ pad-ft poison --dataset cifar10 --attack blended --blended.alpha 0.1 --rate 0.05 --target 3 --out set
+  $ pad-ft poison --dataset cifar10 --attack wanet --preview warp.ppm --out set
   $ pad-ft poison --dataset synthetic --train-rows 2000 --preview trigger.ppm --out set`;
 
 const PREVIEW_COLUMNS = 10;
@@ -66,9 +67,10 @@ export function define(command: Command, run: Run): void {
 function summary(folder: string, { manifest, train }: PoisonedSet): string {
   const { attack, policy, target, counts } = manifest;
   const where = target === null ? policy : `${policy}, target class ${target}`;
+  const noise = counts.noise === undefined ? '' : `, ${counts.noise} more rows disturbed as noise, their labels true`;
   return [
     `${folder}: ${counts.poisoned} of ${train.count} training rows poisoned (${percent(counts.poisoned / train.count)})`,
-    `${attack.name}, ${attack.triggerName}, ${where}: ${counts.relabelled} labels changed, ${counts.selfLabelled} were the target's already`,
+    `${attack.name}, ${attack.triggerName}, ${where}: ${counts.relabelled} labels changed, ${counts.selfLabelled} were the target's already${noise}`,
     `next: pad-ft train --data ${folder} --out victim`,
   ].join('\n');
 }
