@@ -2,9 +2,11 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { PoisonManifest } from '../attacks/poison.js';
 import { openRegularFile } from '../formats/file-problem.js';
+import { POISON_DEFAULTS } from '../poisoned-set.js';
 import { TRAINING_FILES, type TrainingCard } from '../report/training-card.js';
 import type { TrainSettings } from '../train.js';
 import { canonicalJson } from './canonical-json.js';
+import type { VictimCell } from './cells.js';
 import { finishedTraining, foldersIn } from './store.js';
 
 /** What a victim must have been made from to be the one that is wanted. */
@@ -20,6 +22,25 @@ export function isTrainingOf({ data, settings }: TrainingCard, wanted: WantedTra
     data.poison !== null &&
     canonicalJson(identity(data.poison)) === canonicalJson(identity(wanted.manifest)) &&
     canonicalJson(settings) === canonicalJson(wanted.settings)
+  );
+}
+
+/**
+ * True when a training was asked for in the same words as the cell: what a plan may promise without the data. Whether it
+ * is the same data is seen when the cell runs.
+ */
+export function isTrainingAskedFor({ data, settings }: TrainingCard, cell: VictimCell): boolean {
+  const { poison } = data;
+  if (poison === null || data.name !== cell.dataset) return false;
+  const { attack, attackOptions, policy, target, seed, draw } = { ...POISON_DEFAULTS, ...cell.poison };
+  const asked = { attack, options: attackOptions, policy, target, seed, draw, rate: cell.rate };
+  const found = {
+    ...{ attack: poison.attack.name, options: poison.attack.options, policy: poison.policy },
+    ...{ target: poison.target ?? target, seed: poison.seed, draw: poison.draw, rate: poison.rate },
+  };
+  return (
+    (cell.rate === 0 ? poison.counts.poisoned === 0 : canonicalJson(asked) === canonicalJson(found)) &&
+    canonicalJson(settings) === canonicalJson({ flip: settings.flip, ...cell.train })
   );
 }
 

@@ -7,11 +7,12 @@ import { cellsCsv } from './csv.js';
 import { differencesOf } from './differences.js';
 import { type GridStates, tableLines } from './figures.js';
 import type { Grid } from './grid.js';
+import { htmlPage } from './html.js';
 import { markdownTable } from './markdown.js';
 import { makeFolder } from './store.js';
 
 /**
- * Writes what a reader opens: `NAME.md` for each table, `cells.csv` and a copy of each card under its readable name.
+ * Writes what a reader opens: `NAME.md` for each table, `cells.csv`, `index.html` and a copy of each card under its readable name.
  * A file that already says the same is left alone. Gives the paths of the tables and figures.
  *
  * @throws PadFtError ERR_FILE_WRITE
@@ -39,6 +40,7 @@ export async function writeReport(
     await put(`${name}.md`, markdownTable(title, tableLines(cells, states), differencesOf(grid, cells.table)));
   }
   await put('cells.csv', cellsCsv(groups, states));
+  await put('index.html', htmlPage(grid, tables, groups, states));
   return files;
 }
 

@@ -1,7 +1,8 @@
 import { type Device, type Precision, resolveDevice } from '../device.js';
-import { PadFtError } from '../errors.js';
+import { isAbort, PadFtError } from '../errors.js';
 import type { Evaluation } from '../evaluate.js';
 import { integer } from '../options.js';
+import { findTraining, isTrainingAskedFor } from './adopt.js';
 import { type CellGroup, expandGrid, groupCells, type TableCells } from './cells.js';
 import { groupUnits, type PendingGroup } from './estimate.js';
 import { type CellState, type GridStates, stateOf } from './figures.js';
@@ -120,18 +121,23 @@ export async function reproduce(options: ReproduceOptions, context: ReproduceCon
     });
   say({ type: 'grid', ...standing() });
   let files = await writeReport(store.out, grid, tables, known);
-  await runPool(tasks, {
-    jobs,
-    threads: options.threads,
-    signal: context.signal,
-    onEvent: say,
-    onGroup: async (task, failed) => {
-      failures.push(...failed);
-      await refresh(store, task, failed, known);
-      say({ type: 'grid', ...standing() });
-      files = await writeReport(store.out, grid, tables, known);
-    },
-  });
+  const report = async (group: CellGroup, failed: readonly CellFailure[]) => {
+    failures.push(...failed);
+    await refresh(store, group, failed, known);
+    say({ type: 'grid', ...standing() });
+    files = await writeReport(store.out, grid, tables, known);
+  };
+  try {
+    const { threads } = options;
+    await runPool(tasks, { jobs, threads, signal: context.signal, onEvent: say, onGroup: report });
+  } catch (error) {
+    if (!isAbort(error)) throw error;
+    for (const group of groups) await refresh(store, group, [], known);
+    await writeReport(store.out, grid, tables, known);
+    const { done, total } = standing();
+    const message = `stopped with ${done} of ${total} cells done; the same command goes on from there`;
+    throw new PadFtError('ERR_ABORTED', message, { details: { done, total, out: store.out }, cause: error });
+  }
   const skipped = groups.filter(({ victim }) => !victim.available).flatMap(({ defenses }) => defenses).length;
   return { out: store.out, ...standing(), skipped, failures, files };
 }
@@ -148,15 +154,16 @@ export async function planReproduction(options: ReproduceOptions): Promise<Repro
   const cells = groups.flatMap(({ defenses }) =>
     defenses.map((cell) => ({ name: cell.name, key: cell.key, state: stateOf(cell, known).state })),
   );
+  const device = resolveDevice(options.devices?.[0]);
+  const folders = [...(options.victims ?? []), store.victims];
   const pending: PendingGroup[] = [];
   for (const group of groups) {
     const part = pendingOf(group, known);
     if (part === null) continue;
-    const trains = (await store.training(group.victim)) === null;
+    const { victim } = group;
+    const trains = (await findTraining(folders, (training) => isTrainingAskedFor(training, victim))) === null;
     pending.push({ ...part, trains, judges: !known.victims.has(group.victim.key) });
   }
-  const device = resolveDevice(options.devices?.[0]);
-  const folders = [...(options.victims ?? []), store.victims];
   const first = pending[0];
   const throughput = first === undefined ? null : await measureThroughput(first.victim, folders, device);
   const perSecond = throughput?.unitsPerSecond ?? 1;
