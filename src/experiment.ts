@@ -1,10 +1,10 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { drawControl } from './control.js';
 import { Dataset } from './dataset.js';
 import { DATASETS, type DatasetName, type DatasetPair, type DatasetSource, isDatasetName } from './datasets/index.js';
+import { defendAndJudge } from './defend-and-judge.js';
 import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-request.js';
-import { type DefenseProgress, padFt, type RowScores, scoringKey } from './defenses/pad-ft/index.js';
+import type { DefenseProgress } from './defenses/pad-ft/index.js';
 import { type Device, type Precision, resolveDevice } from './device.js';
 import { invalidOption } from './errors.js';
 import { MemoryWatch } from './memory.js';
@@ -17,14 +17,13 @@ import {
   type CardRow,
   describeDataset,
   makeCard,
-  makeRow,
   type RunCard,
   removeCard,
   writeCard,
 } from './report/card.js';
 import { saveDefense, saveModelFile } from './report/defense-files.js';
 import { describeEnvironment } from './report/environment.js';
-import { judgeDefense, judgeVictim, type VictimFigures } from './report/judge.js';
+import { judgeVictim, type VictimFigures } from './report/judge.js';
 import { type EpochReport, POISONINGS, type Poisoning, type Training, type TrainSettings, train } from './train.js';
 import { TRUTH_FILE, writeTruth } from './truth-file.js';
 
@@ -127,24 +126,12 @@ export async function runExperiment(
 
   const rows: CardRow[] = [];
   const defenses = planDefenses(requests, { seed, flip: set.flip });
-  const scores = new Map<string, RowScores>();
-  for (const { name, control, settings } of defenses) {
-    say({ type: 'stage', stage: 'defend', text: `defending: ${name}` });
-    const purified = control === null ? undefined : drawControl(control, set, before.predicted, settings);
-    const key = scoringKey(settings);
-    using result = await padFt(victim, set.train, settings, {
-      ...evaluation,
-      scores: scores.get(key),
-      purified,
-      onProgress: (progress) => say({ type: 'defense', name, ...progress }),
+  const bench = { victim, set, before, evaluation, watch, say, scored: new Map() };
+  for (const defense of defenses) {
+    const row = await defendAndJudge(bench, defense, async (result) => {
+      files.push(...(await saveDefense(folder, defense.name, result)));
     });
-    scores.set(key, result.scores);
-    files.push(...(await saveDefense(folder, name, result)));
-    say({ type: 'stage', stage: 'judge', text: `judging: ${name}` });
-    const figures = await watch.measure('judge', () => judgeDefense(result, set, before, evaluation));
-    const row = makeRow(name, result, figures, control);
     rows.push(row);
-    say({ type: 'row', row });
   }
 
   const card = makeCard({
@@ -174,7 +161,7 @@ export async function runExperiment(
   return { card, folder };
 }
 
-/** @internal Shared with `reevaluate`. */
+/** @internal Shared with `reevaluate` and `reproduce`. */
 export async function loadPair(
   { dataset, datasetOptions = {} }: Pick<ExperimentOptions, 'dataset' | 'datasetOptions'>,
   { signal, onEvent }: ExperimentContext,
@@ -214,7 +201,11 @@ async function obtainVictim(
   return { training, model: training.model };
 }
 
-function warnOfWeakVictim({ evaluation: { acc, asr } }: VictimFigures, say: (event: ExperimentEvent) => void): void {
+/** @internal Shared with `reproduce`. */
+export function warnOfWeakVictim(
+  { evaluation: { acc, asr } }: VictimFigures,
+  say: (event: ExperimentEvent) => void,
+): void {
   if (asr === null || asr >= 0.5) return;
   const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
   const message = `the victim barely learnt the backdoor (ACC ${percent(acc)}, ASR ${percent(asr)}): the figures below say little about a defence; train longer`;

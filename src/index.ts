@@ -94,6 +94,28 @@ export { type CardRow, type RunCard, readCard } from './report/card.js';
 export { type DefenseFigures, judgeDefense, judgeVictim, type VictimFigures } from './report/judge.js';
 export { formatMarkdown, formatTable } from './report/table.js';
 export {
+  type CellFailure,
+  type Grid,
+  type GridAttack,
+  type GridChoice,
+  type GridProgress,
+  type GridTable,
+  type PaperFigure,
+  type PlannedCell,
+  paperGrid,
+  planReproduction,
+  type ReproduceContext,
+  type ReproduceEvent,
+  type ReproduceOptions,
+  type Reproduction,
+  type ReproductionPlan,
+  readGrid,
+  reproduce,
+  SCALE_NAMES,
+  type ScaleName,
+  type Throughput,
+} from './reproduce/index.js';
+export {
   type EpochReport,
   type Normalisation,
   type Poisoning,

@@ -33,6 +33,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./commands/evaluate.js'),
   },
   {
+    name: 'reproduce',
+    summary: "make the paper's tables, our figures beside its own",
+    load: () => import('./commands/reproduce.js'),
+  },
+  {
     name: 'list',
     summary: 'list data sets, attacks, models, defenses, presets',
     load: () => import('./commands/list.js'),

@@ -50,7 +50,7 @@ export function addSeedFlag(command: Command, help: string): Command {
   return command.addOption(new Option('--seed <number>', help).argParser(parseInteger(0)).default(0));
 }
 
-function parseDevice(text: string): Device {
+export function parseDevice(text: string): Device {
   if (!/^(?:auto|cpu|cuda(?::\d+)?)$/.test(text)) throw new InvalidArgumentError('Expected auto, cpu, cuda or cuda:N.');
   return text as Device;
 }
@@ -75,7 +75,7 @@ export function parseNumbers(text: string): number[] {
   return text.split(',').map((part) => parseNumber(part.trim()));
 }
 
-function parseBoolean(text: string): boolean {
+export function parseBoolean(text: string): boolean {
   if (text !== 'true' && text !== 'false') throw new InvalidArgumentError('Expected true or false.');
   return text === 'true';
 }

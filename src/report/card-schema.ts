@@ -30,6 +30,7 @@ import { SCHEDULES } from '../schedule.js';
 import { type EpochReport, POISONINGS, type TrainSettings } from '../train.js';
 import type {
   CardConfig,
+  CardCost,
   CardDataset,
   CardDefense,
   CardFile,
@@ -79,7 +80,8 @@ const evaluation = object<Evaluation>({
   ra: nullable(fraction),
 });
 
-const epoch = object<EpochReport>({
+/** Checks an epoch of a training that came out of a file. */
+export const checkEpoch = object<EpochReport>({
   epoch: count,
   epochs: count,
   learningRate: finite,
@@ -91,8 +93,10 @@ const epoch = object<EpochReport>({
 });
 
 const cost = object<StageCost>({ stage: text, seconds: finite, peakBytes: count });
+const rowCost = object<CardCost>({ stage: text, seconds: finite, peakBytes: count, measuredBy: optional(text) });
 
-const train = object<TrainSettings>({
+/** Checks the settings of a training that came out of a file. */
+export const checkTrainSettings = object<TrainSettings>({
   model: oneOf(['preact-resnet18']),
   width: count,
   epochs: count,
@@ -191,10 +195,26 @@ const row = object<CardRow>({
   suspects: count,
   clipping: nullable(clipping),
   tuning: nullable(object<{ readonly first: TuneView; readonly last: TuneView }>({ first: tuneView, last: tuneView })),
-  costs: listOf(cost),
+  costs: listOf(rowCost),
   assumptions: listOf(text),
   figures: nullable(figures),
 });
+
+/** Checks the machine that a file names. */
+export const checkEnvironment = object<CardEnvironment>({
+  node: text,
+  platform: text,
+  cpu: text,
+  torch: text,
+  device: text,
+  deviceName: text,
+  threads: count,
+  cpuCapability: text,
+  napi: count,
+});
+
+/** Checks a file's line in a card. */
+export const checkCardFile = object<CardFile>({ path: fileName, bytes: count, sha256 });
 
 const card = object<RunCard>({
   kind: oneOf(['pad-ft-card']),
@@ -212,8 +232,8 @@ const card = object<RunCard>({
       testRows: count,
     }),
     poison: nullable(checkPoisonManifest),
-    train: nullable(train),
     poisoning: optional(oneOf(POISONINGS)),
+    train: nullable(checkTrainSettings),
     victim: nullable(text),
     defenses: listOf(object<CardDefense>({ name: text, control, settings })),
   }),
@@ -223,19 +243,9 @@ const card = object<RunCard>({
     train: nullable(count),
     defenses: listOf(count),
   }),
-  environment: object<CardEnvironment>({
-    node: text,
-    platform: text,
-    cpu: text,
-    torch: text,
-    device: text,
-    deviceName: text,
-    threads: count,
-    cpuCapability: text,
-    napi: count,
-  }),
-  files: listOf(object<CardFile>({ path: fileName, bytes: count, sha256 })),
-  victim: object<CardVictim>({ history: listOf(epoch), evaluation: nullable(evaluation) }),
+  environment: checkEnvironment,
+  files: listOf(checkCardFile),
+  victim: object<CardVictim>({ history: listOf(checkEpoch), evaluation: nullable(evaluation) }),
   rows: listOf(row),
   costs: listOf(cost),
 });

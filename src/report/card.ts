@@ -80,6 +80,12 @@ export interface CardVictim {
   readonly evaluation: Evaluation | null;
 }
 
+/** What a stage of a defence cost. */
+export interface CardCost extends StageCost {
+  /** The row that measured it, where defences of one victim shared the stage's work; absent when this row did. */
+  readonly measuredBy?: string | undefined;
+}
+
 /** One defence: what it did, in its own words, and how it looks beside the ground truth. */
 export interface CardRow {
   readonly name: string;
@@ -104,7 +110,7 @@ export interface CardRow {
   readonly clipping: ClipResult | null;
   /** Loss and accuracy of the first and the last epoch of fine-tuning; null when nothing was repaired. */
   readonly tuning: { readonly first: TuneView; readonly last: TuneView } | null;
-  readonly costs: readonly StageCost[];
+  readonly costs: readonly CardCost[];
   /** What the paper leaves open and this row assumes; empty for other presets. */
   readonly assumptions: readonly string[];
   /** Judged afterwards, with the test sets and the ground truth; null when there are none. */

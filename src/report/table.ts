@@ -145,11 +145,14 @@ function rowNotes(row: CardRow): string[] {
       `${row.name}: ${row.suspects} suspects, TPR ${percent(tpr)} %, FPR ${percent(fpr)} %; AUROC of the score ${where}`,
     );
   }
+  for (const { stage, measuredBy } of row.costs)
+    if (measuredBy !== undefined) said.push(`${row.name}: ${stage} ran once, with ${measuredBy}; the seconds count it`);
   if (row.assumptions.length > 0)
     said.push(`${row.name}: where the paper is silent the preset assumes ${row.assumptions.join('; ')}`);
   return said;
 }
 
-function markdownText(text: string): string {
+/** Text with no meaning of its own to Markdown. */
+export function markdownText(text: string): string {
   return text.replace(/[\\`*_{}[\]<>#|~]/g, (character) => `\\${character}`);
 }

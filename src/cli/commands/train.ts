@@ -1,13 +1,10 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { PadFtError } from '../../errors.js';
-import { writeJsonAtomic } from '../../formats/atomic-file.js';
-import { saveModel } from '../../model-file.js';
-import { describeEnvironment } from '../../report/environment.js';
+import { saveTraining, TRAINING_FILES, type TrainingSubject } from '../../report/training-card.js';
 import { type EpochReport, TRAIN_DEFAULTS, type TrainSettings, train } from '../../train.js';
-import { VERSION } from '../../version.js';
 import { TRAIN_GROUP } from '../fields.js';
 import {
   addComputeFlags,
@@ -83,22 +80,8 @@ async function trainVictim(session: Session, flags: Flags, given: Partial<TrainS
     testSets: flags.test ? (source.judged ?? undefined) : undefined,
     onEpoch: (report) => progress.epoch(report),
   });
-  using model = training.model;
-  const written = await saveModel(model, files.victim, {
-    metadata: { 'pad-ft.settings': JSON.stringify(training.settings) },
-  });
-  await writeJsonAtomic(files.card, {
-    kind: 'pad-ft-training',
-    version: 1,
-    tool: VERSION,
-    created: new Date().toISOString(),
-    data: describeData(source, flags),
-    settings: training.settings,
-    environment: describeEnvironment(compute.device),
-    files: [{ path: basename(files.victim), ...written }],
-    history: training.history,
-  });
-  await rm(files.checkpoint, { force: true });
+  using _ = training.model;
+  const written = await saveTraining(flags.out, training, describeData(source, flags), compute.device);
   const { victim, card } = files;
   output.result(
     { model: victim, card, sha256: written.sha256, history: training.history },
@@ -114,9 +97,9 @@ interface TrainingFiles {
 
 function filesOf(folder: string): TrainingFiles {
   return {
-    victim: join(folder, 'victim.safetensors'),
-    checkpoint: join(folder, 'checkpoint.safetensors'),
-    card: join(folder, 'training.json'),
+    victim: join(folder, TRAINING_FILES.victim),
+    checkpoint: join(folder, TRAINING_FILES.checkpoint),
+    card: join(folder, TRAINING_FILES.card),
   };
 }
 
@@ -137,7 +120,7 @@ function checkStart(session: Session, files: TrainingFiles, resume: boolean): vo
   session.progress.note(`${files.checkpoint} is not there: training starts at the first epoch`);
 }
 
-function describeData(source: TrainingSource, flags: DataFlags) {
+function describeData(source: TrainingSource, flags: DataFlags): TrainingSubject {
   const { name, judged, train: rows } = source;
   return { name, folder: flags.data ?? null, rows: rows.count, poison: judged?.manifest ?? null };
 }

@@ -1,0 +1,183 @@
+import { type Command, Option } from 'commander';
+import type { Device } from '../../device.js';
+import {
+  planReproduction,
+  type ReproduceEvent,
+  type ReproduceOptions,
+  type Reproduction,
+  type ReproductionPlan,
+  readGrid,
+  reproduce,
+  SCALE_NAMES,
+  type ScaleName,
+} from '../../reproduce/index.js';
+import { EXIT } from '../exit-code.js';
+import { showExperiment } from '../experiment-progress.js';
+import {
+  addComputeFlags,
+  addOutputFlags,
+  type ComputeFlags,
+  parseBoolean,
+  parseDevice,
+  parseInteger,
+  parseNumbers,
+} from '../options.js';
+import { formatSeconds } from '../progress.js';
+import { prepareCompute, type Run, type Session } from '../session.js';
+import { textTable } from '../tables.js';
+
+const EXAMPLES = `
+Writes table1.md, table2.md, table3.md, cells.csv and index.html, with our figures beside the paper's, and a copy of every
+card under cards/. Victims and defences are kept in victims/ and defences/ under what they depend on: Ctrl-C finishes the
+batch, the same command goes on from there, and a changed option runs again only what depends on it.
+
+Examples:
+  $ pad-ft reproduce table1 --scale smoke                       does everything run? seconds a cell, no data needed
+  $ pad-ft reproduce all --scale paper --download --dry-run     what would it take on this machine?
+  $ pad-ft reproduce all --scale paper --path ~/data --device cuda:0,cuda:1 --jobs 2
+  $ pad-ft reproduce table1 --scale cpu --path ~/data/cifar-10-batches-bin --victims trained`;
+
+interface Flags extends Omit<ComputeFlags, 'device'> {
+  readonly scale?: ScaleName;
+  readonly grid?: string;
+  readonly out: string;
+  readonly victims?: readonly string[];
+  readonly datasets?: readonly string[];
+  readonly attacks?: readonly string[];
+  readonly defenses?: readonly string[];
+  readonly seeds?: readonly number[];
+  readonly path?: string;
+  readonly download?: boolean;
+  readonly keepModels: boolean;
+  readonly jobs: number;
+  readonly device: readonly Device[];
+  readonly dryRun?: boolean;
+}
+
+export function define(command: Command, run: Run): void {
+  command
+    .description(
+      "Makes the paper's tables: trains every victim, runs every defence on it, and prints our figures beside the paper's.",
+    )
+    .argument('<what>', 'table1, table2, table3 or all')
+    .addOption(new Option('--scale <name>', 'how large (default: paper)').choices(SCALE_NAMES).conflicts('grid'))
+    .option('--grid <file>', 'a grid of your own, in JSON')
+    .option('--datasets <names>', "data sets, instead of the table's own", parseWords)
+    .option('--attacks <names>', "some of the table's attacks only", parseWords)
+    .option('--defenses <names>', 'some of default, paper, oracle, random (default: all of them)', parseWords)
+    .option('--seeds <numbers>', 'one victim for each (default: 0)', parseNumbers)
+    .addOption(new Option('--out <folder>', 'where everything is kept').default('reproduction'))
+    .option('--victims <folder>', 'look here for victims that `pad-ft train` made; may be repeated', collect)
+    .option('--path <path>', 'CIFAR: the folder with the .bin files, one that holds it, or the .tar.gz')
+    .option('--download', 'CIFAR: fetch the official archive into the cache when it is not there')
+    .addOption(
+      new Option('--keep-models <true|false>', 'write the defended models beside their cards')
+        .argParser(parseBoolean)
+        .default(true),
+    )
+    .addOption(
+      new Option('--jobs <count>', 'victims at a time, each in a process of its own')
+        .argParser(parseInteger(1, 256))
+        .default(1),
+    )
+    .option('--dry-run', 'list the cells and what they would take; write nothing')
+    .addHelpText('after', EXAMPLES);
+  addOutputFlags(addComputeFlags(command));
+  // Declared with the other computing flags; here there may be several.
+  const device = command.options.find(({ long }) => long === '--device');
+  device?.argParser(parseDevices);
+  if (device !== undefined) device.description = 'auto, cpu, cuda or cuda:N; several with commas take turns';
+  command.setOptionValueWithSource('device', ['auto'], 'default');
+  command.action((what: string, flags: Flags) =>
+    run(async (session) => {
+      const options = await optionsOf(what, flags);
+      for (const name of flags.device) await prepareCompute(session, { ...flags, device: name });
+      if (flags.dryRun === true) {
+        const plan = await planReproduction(options);
+        session.output.result(plan, planText(plan));
+        return undefined;
+      }
+      const result = await reproduce(options, { signal: session.signal, onEvent: showGrid(session) });
+      session.output.result(result, summary(result));
+      return result.failed > 0 ? EXIT.failed : EXIT.ok;
+    }),
+  );
+}
+
+async function optionsOf(what: string, flags: Flags): Promise<ReproduceOptions> {
+  const { scale, out, victims, datasets, attacks, defenses, seeds, path, download } = flags;
+  return {
+    what,
+    scale,
+    grid: flags.grid === undefined ? undefined : await readGrid(flags.grid),
+    out,
+    victims,
+    datasets,
+    attacks,
+    defenses,
+    seeds,
+    dataPlace: { path, download },
+    keepModels: flags.keepModels,
+    jobs: flags.jobs,
+    devices: flags.device,
+    precision: flags.precision,
+    threads: flags.threads,
+    command: ['pad-ft', ...process.argv.slice(2)],
+  };
+}
+
+function showGrid({ progress, output }: Session): (event: ReproduceEvent) => void {
+  const show = showExperiment(progress);
+  return (event) => {
+    if (event.type === 'grid') {
+      const { done, failed, total } = event;
+      output.event('grid', { done, failed, total });
+      progress.note(`${done} of ${total} cells done${failed === 0 ? '' : `, ${failed} failed`}`);
+    } else if (event.type === 'cell') {
+      output.event('cell', { key: event.key, name: event.name });
+      progress.note(`${event.name}: done`);
+    } else show(event);
+  };
+}
+
+function planText({ cells, groups, units, seconds, throughput }: ReproductionPlan): string {
+  const listed = textTable(
+    ['cell', 'state'],
+    cells.map(({ name, state }) => [name, state]),
+  );
+  if (throughput === null) return `${listed}\n\nnothing is pending`;
+  const pending = textTable(
+    ['victim', '', 'forward units', 'about'],
+    groups.map((group) => [
+      group.name,
+      group.trains ? 'to be trained' : 'is there',
+      group.units.toLocaleString('en'),
+      formatSeconds(group.seconds),
+    ]),
+    [2, 3],
+  );
+  const total = `${units.toLocaleString('en')} forward units, about ${formatSeconds(seconds)} one after another`;
+  const speed = `${Math.round(throughput.unitsPerSecond)} units/s from ${throughput.source}`;
+  return `${listed}\n\n${pending}\n\n${total} (${speed})`;
+}
+
+function summary({ out, done, failed, total, skipped, failures, files }: Reproduction): string {
+  return [
+    `${done} of ${total} cells done${failed === 0 ? '' : `, ${failed} failed`}${skipped === 0 ? '' : `, ${skipped} not in this build`}`,
+    ...failures.map(({ name, code, message }) => `${name}: ${code}: ${message}`),
+    ...files,
+    `everything is in ${out}`,
+  ].join('\n');
+}
+
+function parseWords(text: string): string[] {
+  return text.split(',').map((word) => word.trim());
+}
+
+function parseDevices(text: string): Device[] {
+  return parseWords(text).map(parseDevice);
+}
+
+function collect(value: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}

@@ -1,0 +1,194 @@
+import { ATTACKS, isAttackName } from '../attacks/index.js';
+import { type DatasetName, isDatasetName } from '../datasets/index.js';
+import { type DefenseRequest, type PlannedDefense, planDefenses } from '../defense-request.js';
+import type { PadFtOptions } from '../defenses/pad-ft/index.js';
+import type { Precision } from '../device.js';
+import { invalidOption } from '../errors.js';
+import { POISON_DEFAULTS, type PoisonSettings } from '../poisoned-set.js';
+import type { TrainSettings } from '../train.js';
+import { contentKey } from './canonical-json.js';
+import { findDefense } from './defenses.js';
+import { type Grid, type GridAttack, type GridTable, NO_ATTACK } from './grid.js';
+import { SCALES, type Scale, trainSettings } from './scales.js';
+
+/** Raised when the same settings would make another victim or another defence than before: no cell is taken over then. */
+const CELL_FORMAT = 1;
+
+/** A victim of the grid: one training, named by what it depends on and by nothing else. */
+export interface VictimCell {
+  /** SHA-256 of data set, poisoning and training. */
+  readonly key: string;
+  /** For people: `cpu-cifar10-badnets-10pct-s0`. */
+  readonly name: string;
+  /** Inside `victims/`: the name and the key's beginning. */
+  readonly folder: string;
+  readonly dataset: DatasetName;
+  /** Those that change the data; where it lies (`path`, `download`) is not among them. */
+  readonly datasetOptions: Readonly<Record<string, unknown>>;
+  /** The attack as the grid names it; `none` for a clean model. */
+  readonly attack: string;
+  readonly rate: number;
+  readonly seed: number;
+  /** False when the attack is not in this build: the cell is listed and skipped. */
+  readonly available: boolean;
+  readonly poison: Partial<PoisonSettings>;
+  /** `flip` is left out: it goes by the data set. */
+  readonly train: Partial<TrainSettings>;
+}
+
+/** A defence of a victim. */
+export interface DefenseCell {
+  /** SHA-256 of the victim's key and every setting of the defence. */
+  readonly key: string;
+  readonly name: string;
+  /** Inside `defenses/`. */
+  readonly folder: string;
+  readonly victim: VictimCell;
+  /** Of `DEFENSE_COLUMNS`. */
+  readonly column: string;
+  /** n when the table varies it; null keeps the defence's own. */
+  readonly count: number | null;
+  readonly request: DefenseRequest;
+  readonly planned: PlannedDefense;
+}
+
+/** A row of a table: a victim and its defences in the table's order. */
+export interface TableCells {
+  readonly table: GridTable;
+  readonly victims: readonly { readonly victim: VictimCell; readonly defenses: readonly DefenseCell[] }[];
+}
+
+/** A victim and every defence of it that the grid asks for, in whichever tables: what runs in one go. */
+export interface CellGroup {
+  readonly victim: VictimCell;
+  readonly defenses: readonly DefenseCell[];
+}
+
+/**
+ * Every cell of the grid, table by table. `precision` is that of training, judging and defence alike.
+ *
+ * @throws PadFtError ERR_OPTION for a setting out of range
+ */
+export function expandGrid(grid: Grid, precision: Precision = 'auto'): readonly TableCells[] {
+  const scale = SCALES[grid.scale];
+  return grid.tables.map((table) => {
+    const victims = victimsOf(grid, table, { ...scale, train: { ...scale.train, precision } });
+    return {
+      table,
+      victims: victims.map((victim) => ({ victim, defenses: defensesOf(victim, table, scale) })),
+    };
+  });
+}
+
+/** The cells without repetition: what several tables share is one cell. */
+export function groupCells(tables: readonly TableCells[]): readonly CellGroup[] {
+  const groups = new Map<string, { victim: VictimCell; defenses: Map<string, DefenseCell> }>();
+  for (const { victim, defenses } of tables.flatMap(({ victims }) => victims)) {
+    const group = groups.get(victim.key) ?? { victim, defenses: new Map() };
+    groups.set(victim.key, group);
+    for (const defense of defenses) if (!group.defenses.has(defense.key)) group.defenses.set(defense.key, defense);
+  }
+  return Array.from(groups.values(), ({ victim, defenses }) => ({ victim, defenses: [...defenses.values()] }));
+}
+
+function victimsOf(grid: Grid, table: GridTable, scale: Scale): VictimCell[] {
+  const found = new Map<string, VictimCell>();
+  for (const dataset of table.datasets) {
+    for (const attack of table.attacks) {
+      for (const rate of table.rates) {
+        for (const seed of table.seeds) {
+          const cell = victimCell(grid.scale, scale, dataset, attack, rate, seed);
+          // A clean model is the same at every rate.
+          if (!found.has(cell.key)) found.set(cell.key, cell);
+        }
+      }
+    }
+  }
+  return [...found.values()];
+}
+
+function victimCell(
+  scaleName: string,
+  scale: Scale,
+  dataset: string,
+  { attack, policy, options }: GridAttack,
+  asked: number,
+  seed: number,
+): VictimCell {
+  if (!isDatasetName(dataset)) throw invalidOption('datasets', 'a data set of this build', dataset);
+  const rate = attack === NO_ATTACK ? 0 : asked;
+  const poison = { ...scale.poison, ...poisonOf(attack, policy, options), rate, seed };
+  const train = trainSettings(scale, attack, seed);
+  const datasetOptions = scale.datasetOptions[dataset] ?? {};
+  const key = contentKey({
+    format: CELL_FORMAT,
+    dataset: { name: dataset, options: datasetOptions },
+    // At rate 0 nothing of the poisoning matters, its seed included.
+    poison: rate === 0 ? { rate } : { ...POISON_DEFAULTS, ...poison, attack },
+    train,
+  });
+  const variant = [policy, options && contentKey(options).slice(0, 6)].filter((part) => part !== undefined);
+  const name = [scaleName, dataset, attack, ...(rate === 0 ? [] : [`${percentOf(rate)}pct`]), ...variant, `s${seed}`];
+  return {
+    key,
+    name: name.join('-'),
+    folder: `${name.join('-')}-${key.slice(0, 12)}`,
+    dataset,
+    datasetOptions,
+    attack,
+    rate,
+    seed,
+    available: attack === NO_ATTACK || isAttackName(attack),
+    poison,
+    train,
+  };
+}
+
+/** The attack with its defaults spelt out, so that a default that changes makes another cell. */
+function poisonOf(
+  attack: string,
+  policy: GridAttack['policy'],
+  options: GridAttack['options'],
+): Pick<Partial<PoisonSettings>, 'attack' | 'policy' | 'attackOptions'> {
+  if (!isAttackName(attack)) return { ...(policy && { policy }), ...(options && { attackOptions: options }) };
+  const { policies, defaults } = ATTACKS[attack];
+  const first = policies[0];
+  const own = policy ?? first;
+  return { attack, ...(own && { policy: own }), attackOptions: { ...defaults, ...options } };
+}
+
+function defensesOf(victim: VictimCell, { defenses, counts }: GridTable, scale: Scale): DefenseCell[] {
+  return defenses.flatMap((column) => (counts ?? [null]).map((count) => defenseCell(victim, column, count, scale)));
+}
+
+function defenseCell(victim: VictimCell, column: string, count: number | null, scale: Scale): DefenseCell {
+  const found = findDefense(column);
+  if (found === undefined) throw invalidOption('defenses', 'a defence of this build', column);
+  const options = overlay(overlay(found.request.options, scale.defense), count === null ? {} : { purify: { count } });
+  const request = { ...found.request, options: { seed: victim.seed, ...options } };
+  const planned = planOne(request, victim.seed);
+  const { control, settings } = planned;
+  const key = contentKey({ format: CELL_FORMAT, victim: victim.key, control, settings });
+  const name = `${victim.name}-${column}${count === null ? '' : `-n${count}`}`;
+  return { key, name, folder: `${name}-${key.slice(0, 12)}`, victim, column, count, request, planned };
+}
+
+/** A request with every setting filled in; `flip` as the data set says, once it is loaded. */
+export function planOne(request: DefenseRequest, seed: number, flip = true): PlannedDefense {
+  // One request makes one plan.
+  return planDefenses([request], { seed, flip })[0] as PlannedDefense;
+}
+
+function overlay(base: PadFtOptions, over: PadFtOptions): PadFtOptions {
+  return {
+    ...base,
+    ...over,
+    purify: { ...base.purify, ...over.purify },
+    clip: { ...base.clip, ...over.clip },
+    tune: { ...base.tune, ...over.tune },
+  };
+}
+
+function percentOf(rate: number): string {
+  return String(Number((100 * rate).toPrecision(6)));
+}

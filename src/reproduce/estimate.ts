@@ -1,0 +1,88 @@
+import type { PadFtSettings } from '../defenses/pad-ft/index.js';
+import { scoringKey } from '../defenses/pad-ft/index.js';
+import { TRAIN_DEFAULTS } from '../train.js';
+import type { CellGroup, VictimCell } from './cells.js';
+
+/**
+ * What cells cost, in forward units: one image once through the victim's network. A backward pass counts two more. An
+ * estimate: how early stage 2 stops and how many suspects there are is not known beforehand.
+ */
+
+/** A backward pass costs about two forward passes. */
+export const TRAINING_UNITS = 3;
+
+/** Rows of a data set. */
+export interface DataSize {
+  readonly rows: number;
+  readonly testRows: number;
+  readonly classes: number;
+}
+
+const SYNTHETIC: DataSize = { rows: 6000, testRows: 2000, classes: 10 };
+
+/** The size of a cell's data, without loading it. */
+export function dataSize({ dataset, datasetOptions }: Pick<VictimCell, 'dataset' | 'datasetOptions'>): DataSize {
+  const option = (name: string, fallback: number) => {
+    const value = datasetOptions[name];
+    return typeof value === 'number' ? value : fallback;
+  };
+  if (dataset === 'synthetic') {
+    const { rows, testRows, classes } = SYNTHETIC;
+    return { rows: option('train', rows), testRows: option('test', testRows), classes: option('classes', classes) };
+  }
+  return { rows: 50_000, testRows: 10_000, classes: dataset === 'cifar100' ? 100 : 10 };
+}
+
+/** Units of training a victim, its evaluation after every epoch included. */
+export function trainingUnits(cell: Pick<VictimCell, 'train' | 'rate'>, { rows, testRows }: DataSize): number {
+  const { epochs, batchSize, dropLast } = { ...TRAIN_DEFAULTS, ...cell.train };
+  const images = dropLast && rows >= batchSize ? Math.floor(rows / batchSize) * batchSize : rows;
+  return epochs * (TRAINING_UNITS * images + evaluationUnits(cell, testRows));
+}
+
+/** Units of `judgeVictim`. */
+export function judgingUnits(cell: Pick<VictimCell, 'rate'>, { rows, testRows }: DataSize): number {
+  return rows + evaluationUnits(cell, testRows);
+}
+
+function evaluationUnits({ rate }: Pick<VictimCell, 'rate'>, testRows: number): number {
+  return rate === 0 ? testRows : 2 * testRows;
+}
+
+/** Units of scoring every row for purification. */
+export function scoringUnits({ purify }: PadFtSettings, { rows, classes }: DataSize): number {
+  if (purify.purifier === 'sce') return rows;
+  if (purify.purifier === 'clip-drop') return (1 + purify.rounds) * rows;
+  const statistics = purify.statistic === 'both' ? 2 : 1;
+  return (1 + statistics) * rows + statistics * Math.min(rows, classes * purify.rowsPerLabel);
+}
+
+/** Units of stages 2 and 3 and of judging them; a gate that repairs nothing spends less. */
+export function repairUnits(settings: PadFtSettings, cell: Pick<VictimCell, 'rate'>, { testRows }: DataSize): number {
+  const { clip, tune, purify, holdout } = settings;
+  const suspects = clip.mu > 0 ? clip.suspectBatchSize : 0;
+  const clipping = TRAINING_UNITS * clip.steps * (Math.min(clip.batchSize, purify.count) + suspects);
+  const tuning = purify.count * (1 + (tune.draws === 0 ? tune.epochs : tune.draws));
+  return clipping + tuning + 3 * holdout + 2 * evaluationUnits(cell, testRows);
+}
+
+/** What of a group is still to be done. */
+export interface PendingGroup extends CellGroup {
+  /** False when its training is there, or may be adopted. */
+  readonly trains: boolean;
+  readonly judges: boolean;
+}
+
+/** Units of one group in one go: defences that score alike score once. */
+export function groupUnits({ victim, defenses, trains, judges }: PendingGroup): number {
+  const size = dataSize(victim);
+  const scored = new Set<string>();
+  let units = (trains ? trainingUnits(victim, size) : 0) + (judges ? judgingUnits(victim, size) : 0);
+  for (const { planned } of defenses) {
+    const key = scoringKey(planned.settings);
+    if (!scored.has(key)) units += scoringUnits(planned.settings, size);
+    scored.add(key);
+    units += repairUnits(planned.settings, victim, size);
+  }
+  return units;
+}

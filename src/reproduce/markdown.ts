@@ -1,0 +1,28 @@
+import { safeText } from '../formats/terminal.js';
+import { markdownText } from '../report/table.js';
+import { columnsFor } from './columns.js';
+import type { TableLine } from './figures.js';
+
+/** Columns of words; the others are numbers and stand at the right. */
+const WORDS: ReadonlySet<string> = new Set(['data set', 'attack', 'defence', 'note']);
+
+/** A table as a Markdown page: title, table, and what differs from the paper. */
+export function markdownTable(title: string, lines: readonly TableLine[], differences: readonly string[]): string {
+  const columns = columnsFor(lines);
+  const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  const plain = (text: string) => markdownText(safeText(text));
+  return [
+    `# ${plain(title)}`,
+    '',
+    'ACC, ASR, RA, DER and purity in %.',
+    '',
+    row(columns.map((column) => plain(column.title))),
+    row(columns.map((column) => (WORDS.has(column.title) ? '---' : '---:'))),
+    ...lines.map((line) => row(columns.map((column) => plain(column.text(line))))),
+    '',
+    '## What differs from the paper',
+    '',
+    ...differences.map((difference) => `- ${plain(difference)}`),
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,50 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../formats/atomic-file.js';
+import type { TableCells } from './cells.js';
+import { groupCells } from './cells.js';
+import { cellsCsv } from './csv.js';
+import { differencesOf } from './differences.js';
+import { type GridStates, tableLines } from './figures.js';
+import type { Grid } from './grid.js';
+import { htmlPage } from './html.js';
+import { markdownTable } from './markdown.js';
+import { makeFolder } from './store.js';
+
+/**
+ * Writes what a reader opens: `NAME.md` for each table, `cells.csv`, `index.html` and a copy of each card under its readable name.
+ * A file that already says the same is left alone. Gives the paths of the tables and figures.
+ *
+ * @throws PadFtError ERR_FILE_WRITE
+ */
+export async function writeReport(
+  out: string,
+  grid: Grid,
+  tables: readonly TableCells[],
+  states: GridStates,
+): Promise<readonly string[]> {
+  const groups = groupCells(tables);
+  const files: string[] = [];
+  const put = async (name: string, content: string) => {
+    files.push(join(out, name));
+    await writeIfChanged(join(out, name), content);
+  };
+  await makeFolder(join(out, 'cards'));
+  for (const { name, key } of groups.flatMap(({ defenses }) => defenses)) {
+    const found = states.defenses.get(key);
+    if (found?.state !== 'done') continue;
+    await writeIfChanged(join(out, 'cards', `${name}.json`), `${JSON.stringify(found.card, null, 2)}\n`);
+  }
+  for (const cells of tables) {
+    const { name, title } = cells.table;
+    await put(`${name}.md`, markdownTable(title, tableLines(cells, states), differencesOf(grid, cells.table)));
+  }
+  await put('cells.csv', cellsCsv(groups, states));
+  await put('index.html', htmlPage(grid, tables, groups, states));
+  return files;
+}
+
+async function writeIfChanged(path: string, content: string): Promise<void> {
+  const there = await readFile(path, 'utf8').catch(() => null);
+  if (there !== content) await writeFileAtomic(path, content);
+}

@@ -1,0 +1,90 @@
+import type { PadFtOptions } from '../defenses/pad-ft/index.js';
+import type { PoisonSettings } from '../poisoned-set.js';
+import { TRAIN_DEFAULTS, type TrainSettings } from '../train.js';
+
+/** How large a reproduction is: which data, how a victim is trained, what the defences' sizes are. */
+export interface Scale {
+  readonly summary: string;
+  /** What a table takes when no data sets are named. */
+  readonly datasets: readonly string[];
+  /** Options of a data set, by its name. */
+  readonly datasetOptions: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly poison: Partial<PoisonSettings>;
+  readonly train: Partial<TrainSettings>;
+  /** Laid over `train` for victims of this attack: published recipes differ. */
+  readonly attackTrain: Readonly<Record<string, Partial<TrainSettings>>>;
+  /** Laid over every defence; empty where the presets run as they are. */
+  readonly defense: PadFtOptions;
+  /** n of table III. */
+  readonly counts: readonly number[];
+  /** Beside every table: how this differs from the paper. */
+  readonly differences: readonly string[];
+}
+
+export const SCALE_NAMES = ['paper', 'cpu', 'smoke'] as const;
+export type ScaleName = (typeof SCALE_NAMES)[number];
+
+const PAPER_COUNTS = [1000, 2000, 3000, 4000, 5000, 6000];
+
+export const SCALES: Readonly<Record<ScaleName, Scale>> = {
+  paper: {
+    summary: "BackdoorBench's recipe: width 64, 100 epochs; wants a GPU",
+    datasets: ['cifar10', 'cifar100'],
+    datasetOptions: {},
+    poison: { draw: 'backdoorbench' },
+    train: { width: 64, epochs: 100, batchSize: 128, learningRate: 0.01, schedule: 'cosine', cropPadding: 4 },
+    // WaNet's BackdoorBench configuration keeps its rate constant.
+    attackTrain: { wanet: { learningRate: 0.01, schedule: 'constant' } },
+    defense: {},
+    counts: PAPER_COUNTS,
+    differences: [
+      'victims are trained by the recipe of BackdoorBench (width 64, 100 epochs, SGD 0.01 cosine, batch 128), rows drawn as it draws them [A: the paper names only PreAct-ResNet-18]',
+    ],
+  },
+  cpu: {
+    summary: 'all images, width 16, 8 epochs: minutes to hours a victim on a processor',
+    datasets: ['cifar10'],
+    datasetOptions: {},
+    poison: { draw: 'uniform' },
+    train: { width: 16, epochs: 8, batchSize: 128, learningRate: 0.1, schedule: 'triangular', cropPadding: 4 },
+    attackTrain: {},
+    defense: {},
+    counts: PAPER_COUNTS,
+    differences: [
+      'width 16 instead of 64 and 8 epochs instead of 100 (SGD 0.1 triangular, batch 128): victims are less accurate than the paper’s, compare differences and not levels',
+      'poisoned rows are drawn uniformly with our own seed',
+    ],
+  },
+  smoke: {
+    summary: 'made pictures, seconds a cell: shows that everything runs; the figures mean nothing',
+    datasets: ['synthetic'],
+    datasetOptions: { synthetic: { classes: 3, train: 600, test: 120 } },
+    poison: { draw: 'uniform' },
+    train: {
+      width: 8,
+      epochs: 6,
+      batchSize: 8,
+      learningRate: 0.02,
+      schedule: 'triangular',
+      cropPadding: 0,
+      flip: false,
+    },
+    attackTrain: {},
+    defense: {
+      always: true,
+      holdout: 40,
+      purify: { count: 90, rowsPerLabel: 20 },
+      clip: { steps: 5, batchSize: 30, suspectBatchSize: 10 },
+      tune: { epochs: 2, batchSize: 30, draws: 1 },
+    },
+    counts: [30, 60, 90],
+    differences: ['made pictures, a network of width 8 and 6 epochs: the figures say nothing about the method'],
+  },
+};
+
+/** The settings of a victim's training at a scale. `flip` is left out: it goes by the data set. */
+export function trainSettings(scale: Scale, attack: string, seed: number): Partial<TrainSettings> {
+  const { flip: _, ...defaults } = TRAIN_DEFAULTS;
+  const own = Object.hasOwn(scale.attackTrain, attack) ? scale.attackTrain[attack] : {};
+  return { ...defaults, ...scale.train, ...own, seed };
+}

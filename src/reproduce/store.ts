@@ -1,0 +1,95 @@
+import { copyFile, link, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PadFtError } from '../errors.js';
+import { errorNumber } from '../formats/file-problem.js';
+import { CARD_FILE, type CardFile, type RunCard, readCard } from '../report/card.js';
+import { readTraining, type TrainingCard } from '../report/training-card.js';
+import type { DefenseCell, VictimCell } from './cells.js';
+
+/** The folders of a reproduction, and what is in them. */
+export class CellStore {
+  readonly out: string;
+
+  constructor(out: string) {
+    this.out = out;
+  }
+
+  get victims(): string {
+    return join(this.out, 'victims');
+  }
+
+  victimFolder({ folder }: VictimCell): string {
+    return join(this.victims, folder);
+  }
+
+  defenseFolder({ folder }: DefenseCell): string {
+    return join(this.out, 'defenses', folder);
+  }
+
+  /** The card of a finished defence; null when it is pending, or its card or a file is not what it should be. */
+  async card(cell: DefenseCell): Promise<RunCard | null> {
+    const folder = this.defenseFolder(cell);
+    const card = await unlessUnusable(readCard(join(folder, CARD_FILE)));
+    return card !== null && (await allThere(folder, card.files)) ? card : null;
+  }
+
+  /** A victim's training, when it is finished. */
+  async training(cell: VictimCell): Promise<TrainingCard | null> {
+    return finishedTraining(this.victimFolder(cell));
+  }
+}
+
+/** The training of a folder that `pad-ft train` wrote; null when there is none or its files are not whole. */
+export async function finishedTraining(folder: string): Promise<TrainingCard | null> {
+  const training = await unlessUnusable(readTraining(folder));
+  return training !== null && (await allThere(folder, training.files)) ? training : null;
+}
+
+/** A folder and the folders in it: where finished trainings are looked for. Empty when it is not there. */
+export async function foldersIn(folder: string): Promise<readonly string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+    if (errorNumber(error) === 'ENOENT') return [];
+    throw new PadFtError('ERR_FILE_MISSING', `${folder}: the folder could not be read`, { cause: error });
+  });
+  const inner = entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name));
+  return [folder, ...inner.sort()];
+}
+
+/** The same file under a second name: a hard link, or a copy across file systems. */
+export async function shareFile(from: string, to: string): Promise<void> {
+  await rm(to, { force: true });
+  await link(from, to).catch(() => copyFile(from, to));
+}
+
+/** ERR_FILE_WRITE */
+export async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw new PadFtError('ERR_FILE_WRITE', `${folder}: the folder could not be made (${errorNumber(error)})`, {
+      details: { path: folder },
+      cause: error,
+    });
+  });
+}
+
+/** A file that is missing or not what its format demands is no cell yet; it is made again. */
+async function unlessUnusable<T>(reading: Promise<T>): Promise<T | null> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (error instanceof PadFtError && (error.code === 'ERR_FILE_MISSING' || error.code === 'ERR_FILE_FORMAT'))
+      return null;
+    throw error;
+  }
+}
+
+async function allThere(folder: string, files: readonly CardFile[]): Promise<boolean> {
+  const sizes = await Promise.all(
+    files.map(({ path }) =>
+      stat(join(folder, path)).then(
+        (info) => (info.isFile() ? info.size : -1),
+        () => -1,
+      ),
+    ),
+  );
+  return files.every(({ bytes }, i) => bytes === sizes[i]);
+}

@@ -1,0 +1,50 @@
+import { Dataset } from '../dataset.js';
+import { Model } from '../model.js';
+import type { NativeDevice } from '../native/contract.js';
+import { median } from '../statistics.js';
+import type { VictimCell } from './cells.js';
+import { TRAINING_UNITS } from './estimate.js';
+import { finishedTraining, foldersIn } from './store.js';
+
+/** How fast this machine is, and who says so. */
+export interface Throughput {
+  readonly unitsPerSecond: number;
+  /** `3 trainings in the cache`, `a calibration of 256 images`. */
+  readonly source: string;
+}
+
+const WARM_UP = 32;
+const IMAGES = 256;
+
+/** From trainings of the same width in these folders; without one, from a short measurement on the device. */
+export async function measureThroughput(
+  cell: VictimCell,
+  folders: readonly string[],
+  device: NativeDevice,
+): Promise<Throughput> {
+  const speeds: number[] = [];
+  for (const root of folders) {
+    for (const folder of await foldersIn(root)) {
+      const training = await finishedTraining(folder);
+      if (training?.settings.width !== cell.train.width || training?.data.name !== cell.dataset) continue;
+      if (training.environment.device !== device || training.history.length === 0) continue;
+      speeds.push(median(training.history.map(({ imagesPerSecond }) => imagesPerSecond)));
+    }
+  }
+  if (speeds.length === 0) return calibrate(cell.train.width ?? 64, device);
+  const source = speeds.length === 1 ? 'a training in the cache' : `${speeds.length} trainings in the cache`;
+  return { unitsPerSecond: TRAINING_UNITS * median(speeds), source };
+}
+
+async function calibrate(width: number, device: NativeDevice): Promise<Throughput> {
+  const shape = { count: IMAGES, channels: 3, height: 32, width: 32, classes: 10 };
+  const images = new Uint8Array(IMAGES * 3 * 32 * 32).map((_, i) => (i * 97) % 256);
+  using data = Dataset.from({ images, labels: new Int32Array(IMAGES), shape }, device);
+  using model = Model.create({ classes: 10, width, mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25], seed: 0, device });
+  using warmUp = await data.subset(Uint32Array.from({ length: WARM_UP }, (_, row) => row));
+  await model.predict(warmUp);
+  const start = performance.now();
+  await model.predict(data);
+  const seconds = (performance.now() - start) / 1000;
+  return { unitsPerSecond: IMAGES / Math.max(seconds, 1e-6), source: `a calibration of ${IMAGES} images` };
+}
