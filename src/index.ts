@@ -20,8 +20,10 @@ export {
   type SyntheticOptions,
 } from './datasets/index.js';
 export { DEFAULT_DEFENSES, type DefenseRequest } from './defense-request.js';
-export type { GateDecision, Stage, StageView } from './defenses/pad-ft/gate.js';
 // The defence.
+export { type ClipInput, type ClipResult, clip } from './defenses/pad-ft/clip.js';
+export { fineTune, type TuneInput, type TuneResult } from './defenses/pad-ft/fine-tune.js';
+export type { GateDecision, Stage, StageView } from './defenses/pad-ft/gate.js';
 export {
   type DefenseContext,
   type DefenseProgress,

@@ -9,6 +9,11 @@ export function number(path: string, value: number, low: number, high: number): 
   return value;
 }
 
+export function boolean(path: string, value: boolean): boolean {
+  if (typeof value !== 'boolean') throw invalidOption(path, 'true or false', value);
+  return value;
+}
+
 export function integer(path: string, value: number, low: number, high = Number.MAX_SAFE_INTEGER): number {
   if (!Number.isSafeInteger(value) || value < low || value > high) {
     const range = high === Number.MAX_SAFE_INTEGER ? `an integer ≥ ${low}` : `an integer in [${low}, ${high}]`;

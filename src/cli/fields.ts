@@ -24,7 +24,7 @@ export const PURIFY_GROUP: SettingGroup<PurifySettings> = {
     count: { help: 'rows kept over all labels, an equal share of each' },
     alpha: { help: 'weight of the cross-entropy in SCE, in (0, 1]' },
     quantile: { help: 'cross-label: limits are this quantile of what rows of the other labels show' },
-    statistic: { help: "cross-label: the number of a channel's map that is limited", words: ['mean', 'max'] },
+    statistic: { help: "cross-label: the number of a channel's map that is limited", words: ['both', 'mean', 'max'] },
     rowsPerLabel: { help: 'cross-label: rows of each label that the limits are measured on' },
     rounds: { help: 'clip-drop: rounds of scoring, clipping and scoring again' },
     verdictSeparation: {

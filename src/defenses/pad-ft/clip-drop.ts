@@ -16,7 +16,8 @@ export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
   const labels = data.labels();
   const { onProgress: _, ...quiet } = evaluation;
   const first = await scoreBySce(input);
-  let scores: RowScores = { ...first, eligible: correctRows(first.victim, labels) };
+  const eligible = correctRows(first.victim, labels);
+  let scores: RowScores = { ...first, eligible, judged: null };
   using bounded = await model.clone();
   const { learningRate } = PRESETS.default.clip;
   const bounds: ClipSettings = {
@@ -28,7 +29,7 @@ export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
     learningRate,
   };
   for (let round = 0; round < settings.rounds; round++) {
-    const rows = selectRows({ ...scores, judges: false }, labels, data.classes, settings).purified;
+    const rows = selectRows({ ...scores, judged: null }, labels, data.classes, settings).purified;
     using purified = await data.subset(rows, quiet);
     const fitted = await clip({
       model: bounded,
@@ -48,7 +49,7 @@ export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
       ...scores,
       score: dropScore(first.victim.logOdds, limited.logOdds),
       alternative: limited.alternative,
-      judges: true,
+      judged: eligible,
     };
     evaluation.onProgress?.(round + 1, settings.rounds);
   }

@@ -117,7 +117,8 @@ async function mmBm(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipR
   let lambda = input.settings.lambda;
   let step = 0;
   for (const share of MM_BM_LOOKS) {
-    const steps = Math.max(1, Math.round(share * input.settings.steps) - step);
+    const steps = Math.round(share * input.settings.steps) - step;
+    if (steps < 1) continue;
     const { loss, mse } = await fitSteps(input, fitter, steps, lambda, 0, step);
     step += steps;
     input.model.bounds = callNative(() => fitter.bounds());

@@ -28,7 +28,7 @@ export const PURIFIER_TABLE: Readonly<Record<PurifierName, (input: PurifyInput) 
 
 /** What a defence reports while it works. */
 export interface DefenseProgress {
-  readonly stage: 'purify' | 'clip' | 'fine-tune' | 'gate';
+  readonly stage: 'purify' | 'clip' | 'fine-tune';
   readonly done: number;
   readonly total: number;
 }
@@ -87,7 +87,7 @@ export async function padFt(
   try {
     // Stage 1: which rows are clean, which look planted.
     const scores = context.scores ?? (await watch.measure('purify', () => scoreRows(victim, data, settings, context)));
-    const found = selectRows(scores, data.labels(), data.classes, settings.purify);
+    const found = selectRows(scores, data.labels(), data.classes, settings.purify, settings.holdout > 0);
     const purification = context.purified === undefined ? found : { ...found, purified: context.purified };
     requireEveryLabel(purification.purified, data);
     const evaluation = stageEvaluation(context, 'clip');
@@ -166,7 +166,7 @@ export async function purify(
   context: DefenseContext = {},
 ): Promise<Purification> {
   const scores = context.scores ?? (await scoreRows(victim, data, settings, context));
-  return selectRows(scores, data.labels(), data.classes, settings.purify);
+  return selectRows(scores, data.labels(), data.classes, settings.purify, settings.holdout > 0);
 }
 
 /** The costly half of stage 1, one score a row; what is selected by them is cheap (`purify`). */
@@ -199,7 +199,7 @@ function requireEveryLabel(purified: Uint32Array, data: Dataset): void {
     if (seen.has(label)) continue;
     throw new PadFtError(
       'ERR_DATA',
-      `purification kept no row of label ${label}: the victim classifies none of its rows as labelled, or the data set has none; check that victim and training set belong together`,
+      `purification kept no row of label ${label}: the data set has none, the victim classifies none as labelled, or all of those look planted; check that victim and training set belong together`,
       { details: { label } },
     );
   }

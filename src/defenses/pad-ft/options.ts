@@ -1,5 +1,5 @@
 import { invalidOption } from '../../errors.js';
-import { choice, integer, number, withDefaults } from '../../options.js';
+import { boolean, choice, integer, number, withDefaults } from '../../options.js';
 
 /**
  * Every setting of the three stages, with the two presets. `[P]` the paper says it; `[A]` the paper is silent and this
@@ -195,17 +195,13 @@ export function paperAssumptions({ purify, clip, tune }: PadFtSettings): readonl
   ];
 }
 
+/** The settings of one stage, by its name. */
+type StageName = 'purify' | 'clip' | 'tune';
+
 /** Settings to lay over a preset, stage by stage. */
-export interface PadFtOptions {
-  readonly preset?: PresetName | undefined;
-  readonly purify?: Partial<PurifySettings> | undefined;
-  readonly clip?: Partial<ClipSettings> | undefined;
-  readonly tune?: Partial<TuneSettings> | undefined;
-  readonly holdout?: number | undefined;
-  readonly maxAccDrop?: number | undefined;
-  readonly always?: boolean | undefined;
-  readonly seed?: number | undefined;
-}
+export type PadFtOptions = {
+  readonly [K in Exclude<keyof PadFtSettings, StageName>]?: PadFtSettings[K] | undefined;
+} & { readonly [K in StageName]?: Partial<PadFtSettings[K]> | undefined };
 
 /**
  * Complete, checked settings. ERR_OPTION names the first field that is unknown, of the wrong type or out of range.
@@ -224,6 +220,7 @@ export function padFtSettings(options: PadFtOptions = {}): PadFtSettings {
   checkClip(settings.clip);
   checkTune(settings.tune);
   integer('defend.holdout', settings.holdout, 0);
+  boolean('defend.always', settings.always);
   number('defend.maxAccDrop', settings.maxAccDrop, 0, 1);
   number('defend.accuracyPrice', settings.accuracyPrice, 0, 1e6);
   integer('defend.seed', settings.seed, 0);
@@ -275,6 +272,7 @@ function checkTune(tune: TuneSettings): void {
   number('tune.weightDecay', tune.weightDecay, 0, 1e6);
   number('tune.beta', tune.beta, 0, 1);
   if (!(tune.alpha > 0 && tune.alpha <= 1)) throw invalidOption('tune.alpha', 'a number in (0, 1]', tune.alpha);
+  boolean('tune.flip', tune.flip);
   number('tune.jitter', tune.jitter, 0, 1);
   integer('tune.draws', tune.draws, 0, 4096);
   number('tune.nu', tune.nu, 0, 1e12);

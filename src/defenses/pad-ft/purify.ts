@@ -44,8 +44,8 @@ export interface RowScores {
   readonly victim: Scores;
   /** The best label once the given one is excluded, under the limits: the suspects' likely original label. */
   readonly alternative: Int32Array;
-  /** False for scores that say nothing about planting (SCE): no verdict is drawn from them. */
-  readonly judges: boolean;
+  /** Rows that verdict and suspects are drawn from, non-zero; null for scores that say nothing about planting yet. */
+  readonly judged: Uint8Array | null;
 }
 
 /** The rows the victim classifies as labelled. */
@@ -55,17 +55,17 @@ export function correctRows(scores: Scores, labels: Int32Array): Uint8Array {
 
 /**
  * The paper's purifier (section III-A): rows in order of their SCE. Ranked by the log-odds, which order the rows alike
- * for hard labels and every alpha, and do not saturate at 0 in float32.
+ * for hard labels and every alpha, and do not saturate at 0 in float32. Its suspects are rows of large loss, as the paper
+ * has it: where a backdoor makes the victim surer of planted rows than of clean ones, they are the wrong ones.
  */
 export async function scoreBySce(input: PurifyInput): Promise<RowScores> {
   const victim = await input.victim.score(input.data, { ...input.evaluation, alpha: input.settings.alpha });
-  const score = victim.logOdds.map((value) => -value);
   return {
-    score,
+    score: victim.logOdds.map((value) => -value),
     eligible: new Uint8Array(input.data.count).fill(1),
     victim,
     alternative: victim.alternative,
-    judges: false,
+    judged: correctRows(victim, input.data.labels()),
   };
 }
 
@@ -90,7 +90,7 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
     const under = await model.score(data, { ...evaluation, alpha, limits: { statistic, values } });
     limited.push({ score: dropScore(victim.logOdds, under.logOdds), alternative: under.alternative });
   }
-  return { ...worst(limited, labels, eligible, data.classes), eligible, victim, judges: true };
+  return { ...worst(limited, labels, eligible, data.classes), eligible, victim, judged: eligible };
 }
 
 /** Drop scores under one kind of limit, and the best label but the given one under it. */
@@ -160,27 +160,43 @@ export function drawPerLabel(
   return Uint32Array.from(rows).sort();
 }
 
-/** From one score a row to the purified set, the suspects and the verdicts. */
+/**
+ * From one score a row to the purified set, the suspects and the verdicts. With `leaveHalf` at most half of a label's
+ * candidates are kept, whatever n asks: without enough of the others nothing could be held out but rows the victim gets
+ * wrong, and every repair would look free.
+ */
 export function selectRows(
   scores: RowScores,
   labels: Int32Array,
   classes: number,
   settings: PurifySettings,
+  leaveHalf = false,
 ): Purification {
   const { clear, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
   const candidates = Uint8Array.from(scores.eligible);
   for (const suspect of suspects) candidates[suspect.row] = 0;
   const perLabel = Math.max(1, Math.floor(settings.count / classes));
+  const quotas = countPerLabel(labels, classes, candidates).map((count) =>
+    leaveHalf ? Math.min(perLabel, Math.ceil(count / 2)) : perLabel,
+  );
   return {
     score: scores.score,
     eligible: scores.eligible,
     order: rankAscending(scores.score).filter((row) => scores.eligible[row] === 1),
     sce: scores.victim.sce,
     logOdds: scores.victim.logOdds,
-    purified: smallestPerLabel(scores.score, labels, classes, perLabel, candidates),
+    purified: smallestPerLabel(scores.score, labels, classes, quotas, candidates),
     suspects,
     clear,
     verdict,
     labels: verdicts,
   };
+}
+
+function countPerLabel(labels: Int32Array, classes: number, candidates: Uint8Array): number[] {
+  const counts = new Array<number>(classes).fill(0);
+  labels.forEach((label, row) => {
+    if (candidates[row] === 1) counts[label] = (counts[label] as number) + 1;
+  });
+  return counts;
 }

@@ -15,13 +15,13 @@ export interface Suspect {
 /** What stage 1 says about one label. */
 export interface LabelVerdict {
   readonly label: number;
-  /** Rows with this label, and those the victim classifies so. */
+  /** Rows with this label, and those it is judged by: rows the victim classifies so. */
   readonly rows: number;
   readonly eligible: number;
   /** Interquartile range of the score, and its robust z among the labels. */
   readonly spread: number;
   readonly z: number;
-  /** Ashman's D between the two parts of the score; null when no mixture could be fitted. */
+  /** Ashman's D between the two parts of the score; null when the label was not judged: too few rows, or scores that do not vary. */
   readonly separation: number | null;
   /** How much better two parts explain the scores than one: gain in BIC a row; null as above. */
   readonly gain: number | null;
@@ -46,6 +46,14 @@ export interface Judgement {
   readonly verdict: Verdict;
 }
 
+/**
+ * A label with fewer rows to judge by is not judged: in a small sample one outlier makes two groups. Set where clean sets
+ * of made pictures were no longer accused (2000 rows of 10 labels); see results/README.md.
+ */
+const LEAST_ROWS = 100;
+/** And fewer rows in the upper part are outliers, not a plot. */
+const LEAST_PLANTED = 10;
+
 /** Below this probability of being planted a row of an attacked label counts as surely clean. */
 const CLEAR_POSTERIOR = 0.05;
 
@@ -57,33 +65,34 @@ const CLEAR_POSTERIOR = 0.05;
  * planted rows on.
  */
 export function judge(scores: RowScores, labels: Int32Array, classes: number, settings: PurifySettings): Judgement {
+  const { judged, score } = scores;
   const groups: number[][] = Array.from({ length: classes }, () => []);
   const counts = new Array<number>(classes).fill(0);
   labels.forEach((label, row) => {
     counts[label] = (counts[label] as number) + 1;
-    if (scores.eligible[row] === 1) groups[label]?.push(row);
+    if ((judged ?? scores.eligible)[row] === 1) groups[label]?.push(row);
   });
-  const values = groups.map((rows) => rows.map((row) => scores.score[row] as number));
+  const values = groups.map((rows) => rows.map((row) => score[row] as number));
   const spreads = values.map((group) => (group.length < 8 ? 0 : interquartileRange(group)));
   const zs = robustZ(spreads);
   const suspects: Suspect[] = [];
   const clear = new Uint8Array(labels.length);
   const verdicts = groups.map((rows, label): LabelVerdict => {
-    const mixture = scores.judges ? twoComponentMixture(values[label] as number[]) : null;
+    const enough = judged !== null && rows.length >= LEAST_ROWS;
+    const mixture = enough ? twoComponentMixture(values[label] as number[]) : null;
+    const posteriors = mixture === null ? [] : rows.map((row) => mixture.posterior(score[row] as number));
+    const planted = posteriors.filter((posterior) => posterior >= settings.suspectPosterior).length;
     const separation = mixture?.ashmanD ?? null;
-    const z = zs[label] as number;
     const gain = mixture === null ? null : mixture.bicGain / rows.length;
     const attacked =
-      mixture !== null && mixture.ashmanD > settings.verdictSeparation && (gain ?? 0) > settings.verdictGain;
-    let planted = 0;
+      (separation ?? 0) > settings.verdictSeparation && (gain ?? 0) > settings.verdictGain && planted >= LEAST_PLANTED;
     if (attacked) {
-      for (const row of rows) {
-        const posterior = mixture.posterior(scores.score[row] as number);
+      rows.forEach((row, i) => {
+        const posterior = posteriors[i] as number;
         if (posterior < CLEAR_POSTERIOR) clear[row] = 1;
-        if (posterior < settings.suspectPosterior) continue;
-        planted++;
+        if (posterior < settings.suspectPosterior) return;
         suspects.push({ row, givenLabel: label, posterior, likelyLabel: scores.alternative[row] as number });
-      }
+      });
     }
     const total = counts[label] as number;
     return {
@@ -91,23 +100,26 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
       rows: total,
       eligible: rows.length,
       spread: spreads[label] as number,
-      z,
+      z: zs[label] as number,
       separation,
       gain,
       attacked,
-      plantedShare: total === 0 ? 0 : planted / total,
+      plantedShare: attacked && total > 0 ? planted / total : 0,
     };
   });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
-  return { clear, labels: verdicts, suspects, verdict: summarise(verdicts, scores.judges) };
+  return { clear, labels: verdicts, suspects, verdict: summarise(verdicts) };
 }
 
-function summarise(labels: readonly LabelVerdict[], judges: boolean): Verdict {
+function summarise(labels: readonly LabelVerdict[]): Verdict {
   const attacked = labels.filter((label) => label.attacked);
-  if (!judges) return { attacked: [], text: 'this purifier ranks rows and draws no verdict' };
-  if (attacked.length === 0) return { attacked: [], text: 'no evidence of a backdoor' };
-  const sentences = attacked.map(
-    (label) => `label ${label.label}: ${(100 * label.plantedShare).toFixed(0)} % of its rows look planted`,
-  );
+  const small = labels.filter((label) => label.eligible < LEAST_ROWS);
+  const sentences =
+    attacked.length === 0
+      ? ['no evidence of a backdoor']
+      : attacked.map(
+          (label) => `label ${label.label}: ${(100 * label.plantedShare).toFixed(0)} % of its rows look planted`,
+        );
+  if (small.length > 0) sentences.push(`${small.length} of ${labels.length} labels have too few rows to judge`);
   return { attacked: attacked.map((label) => label.label), text: sentences.join('; ') };
 }
