@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { PoisonManifest } from '../attacks/poison.js';
+import { sameProvenance } from '../datasets/provenance.js';
 import { openRegularFile } from '../formats/file-problem.js';
 import { POISON_DEFAULTS } from '../poisoned-set.js';
 import { TRAINING_FILES, type TrainingCard } from '../report/training-card.js';
@@ -21,6 +22,7 @@ export function isTrainingOf({ data, settings }: TrainingCard, wanted: WantedTra
   return (
     data.poison !== null &&
     canonicalJson(identity(data.poison)) === canonicalJson(identity(wanted.manifest)) &&
+    sameProvenance(provenanceOf(data.poison), provenanceOf(wanted.manifest)) &&
     canonicalJson(settings) === canonicalJson(wanted.settings)
   );
 }
@@ -44,15 +46,14 @@ export function isTrainingAskedFor({ data, settings }: TrainingCard, cell: Victi
   );
 }
 
-/** What is left of a manifest when whatever does not change the training set is taken away. */
+/** What is left of a manifest when whatever does not change the training set is taken away, and the provenance. */
 function identity({ tool: _, dataset, ...poison }: PoisonManifest): unknown {
-  const { source: __, verified: ___, ...provenance } = provenanceOf(dataset.provenance);
-  const data = { ...dataset, provenance };
+  const { provenance: __, ...data } = dataset;
   // A clean set is the same whichever attack did not happen.
   return poison.counts.poisoned === 0 ? { data, labels: poison.labelsSha256 } : { data, poison };
 }
 
-function provenanceOf(json: string): Readonly<Record<string, unknown>> {
+function provenanceOf({ dataset: { provenance: json } }: PoisonManifest): Readonly<Record<string, unknown>> {
   try {
     const value: unknown = JSON.parse(json);
     return typeof value === 'object' && value !== null ? { ...value } : { json };
