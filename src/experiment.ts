@@ -5,7 +5,7 @@ import { DATASETS, type DatasetName, type DatasetPair, type DatasetSource, isDat
 import { defendAndJudge } from './defend-and-judge.js';
 import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-request.js';
 import type { DefenseProgress } from './defenses/pad-ft/index.js';
-import { type Device, type Precision, resolveDevice } from './device.js';
+import { type Device, type Precision, resolveDevice, resolvePrecision } from './device.js';
 import { invalidOption } from './errors.js';
 import { MemoryWatch } from './memory.js';
 import type { Model } from './model.js';
@@ -104,7 +104,8 @@ export async function runExperiment(
   const watch = new MemoryWatch(device);
   const say = context.onEvent ?? (() => {});
   const { signal } = context;
-  const evaluation = { signal, ...(options.precision === undefined ? {} : { precision: options.precision }) };
+  const precision = resolvePrecision(options.precision ?? 'auto', device, 'evaluation');
+  const evaluation = { signal, precision };
   await mkdir(folder, { recursive: true });
   await removeCard(folder);
 
@@ -150,7 +151,10 @@ export async function runExperiment(
       train: training?.settings.seed ?? null,
       defenses: defenses.map(({ settings }) => settings.seed),
     },
-    environment: describeEnvironment(device),
+    environment: describeEnvironment(device, {
+      training: training?.precision ?? null,
+      evaluation: precision,
+    }),
     files,
     victim: { history: training?.history ?? [], evaluation: before.evaluation },
     rows,

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { Dataset } from './dataset.js';
 import { isDatasetName } from './datasets/index.js';
-import { type Device, resolveDevice } from './device.js';
+import { sameProvenance } from './datasets/provenance.js';
+import { type Device, type Precision, resolveDevice, resolvePrecision } from './device.js';
 import { PadFtError } from './errors.js';
 import { type Evaluation, evaluate, type TestSets } from './evaluate.js';
 import { type ExperimentContext, loadPair, RUN_FILES } from './experiment.js';
@@ -10,6 +11,7 @@ import { openRegularFile } from './formats/file-problem.js';
 import { readSafetensors } from './formats/safetensors.js';
 import { safeText } from './formats/terminal.js';
 import { loadModel } from './model-file.js';
+import type { NativeDevice, NativePrecision } from './native/contract.js';
 import { number } from './options.js';
 import { trigger } from './poisoned-set.js';
 import { CARD_FILE, type CardFile, type RunCard, readCard } from './report/card.js';
@@ -22,11 +24,15 @@ const ELSEWHERE = 0.005;
 
 export interface ReevaluateOptions extends ExperimentContext {
   readonly device?: Device | undefined;
-  /** Where the data set lies now, laid over what the card says (`{ path }`). */
+  /** Defaults to the card's own, or to what `auto` means when this device lacks that or the card does not say. */
+  readonly precision?: Precision | undefined;
+  /** Where the data set lies now (`path`) or is to come from (`download`), laid over what the card says. */
   readonly datasetOptions?: Readonly<Record<string, unknown>> | undefined;
-  /** Largest difference of a rate that counts as the same, in [0, 1]. Defaults to 0 on the card's own machine class, else 0.005. */
+  /** Largest difference of a rate that counts as the same, in [0, 1]. Defaults to 0 on the card's own machine class and in its precision, else 0.005. */
   readonly tolerance?: number | undefined;
 }
+
+type Options = Readonly<Record<string, unknown>>;
 
 /** A model of the run, as the card has it and as it is now. */
 export interface Reevaluation {
@@ -44,19 +50,24 @@ export interface ReevaluateResult {
   /** True when every rate of every model is what the card says, within `tolerance`. */
   readonly same: boolean;
   readonly tolerance: number;
+  /** What was evaluated in now. */
+  readonly precision: NativePrecision;
 }
 
 /**
  * Checks a finished run: compares every file with the card's SHA-256, makes the test sets again, evaluates the victim
  * and every defended model, and compares with the card.
  *
- * @throws PadFtError ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM when a file was changed or the data set is another
+ * @throws PadFtError ERR_OPTION, ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM when a file was changed or the data set is another
  * one, ERR_DATA when the card has no test set to evaluate on
  */
 export async function reevaluate(folder: string, options: ReevaluateOptions = {}): Promise<ReevaluateResult> {
   const card = await readCard(join(folder, CARD_FILE));
   const device = resolveDevice(options.device);
-  const here = sameMachineClass(card.environment, describeEnvironment(device));
+  const recorded = recordedPrecision(card, device);
+  const precision = resolvePrecision(options.precision ?? recorded, device, 'evaluation');
+  const machine = describeEnvironment(device, { training: null, evaluation: precision });
+  const here = sameMachineClass(card.environment, machine) && precision === recorded;
   const tolerance = number('evaluate.tolerance', options.tolerance ?? (here ? 0 : ELSEWHERE), 0, 1);
   for (const file of card.files) await checkFile(folder, file);
 
@@ -68,14 +79,21 @@ export async function reevaluate(folder: string, options: ReevaluateOptions = {}
       options.onEvent?.({ type: 'progress', stage: 'judge', done, total: models.length });
       const { model } = await loadModel(join(folder, file), { device });
       using _ = model;
-      const now = await evaluate(model, sets, { signal: options.signal });
+      const now = await evaluate(model, sets, { signal: options.signal, precision });
       rows.push({ name, stage, card: before, now, same: agree(before, now, tolerance) });
     }
-    return { card, rows, same: rows.every((row) => row.same), tolerance };
+    return { card, rows, same: rows.every((row) => row.same), tolerance, precision };
   } finally {
     sets.test.dispose();
     sets.triggered?.dispose();
   }
+}
+
+/** What the card was evaluated in. A card that does not say was written under `auto`, and TF32 exists on CUDA alone. */
+function recordedPrecision({ environment }: RunCard, device: NativeDevice): NativePrecision {
+  const { evaluation } = environment.precision ?? {};
+  const there = evaluation !== undefined && !(evaluation === 'tf32' && device === 'cpu');
+  return there ? evaluation : resolvePrecision('auto', device, 'evaluation');
 }
 
 function modelsOf(card: RunCard) {
@@ -107,7 +125,7 @@ function modelsOf(card: RunCard) {
 async function remakeTestSets(
   folder: string,
   card: RunCard,
-  device: Device,
+  device: NativeDevice,
   options: ReevaluateOptions,
 ): Promise<TestSets> {
   const { name, options: recorded, provenance } = card.config.dataset;
@@ -119,8 +137,8 @@ async function remakeTestSets(
   }
   const path = join(folder, RUN_FILES.truth);
   const { truth, policy } = parseTruth(await readSafetensors(path), path);
-  const pair = await loadPair({ dataset: name, datasetOptions: { ...recorded, ...options.datasetOptions } }, options);
-  if (!sameData(provenance, pair.provenance)) {
+  const pair = await loadPair({ dataset: name, datasetOptions: placed(recorded, options.datasetOptions) }, options);
+  if (!sameProvenance(provenance, pair.provenance)) {
     throw new PadFtError(
       'ERR_CHECKSUM',
       `the data set ${name} is not the one of the card: its files or options differ; give the original one`,
@@ -139,10 +157,10 @@ async function remakeTestSets(
   }
 }
 
-// Folder or archive is the same data: only what identifies the bytes is compared.
-function sameData(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
-  const identity = ({ source: _, verified: __, ...rest }: Readonly<Record<string, unknown>>) => JSON.stringify(rest);
-  return identity(a) === identity(b);
+/** A path and a download exclude each other: the place that is given now takes that of the card away. */
+function placed(recorded: Options, given: Options = {}): Options {
+  const { path: _, download: __, ...rest } = recorded;
+  return given.path === undefined && given.download === undefined ? { ...recorded, ...given } : { ...rest, ...given };
 }
 
 function agree(a: Evaluation, b: Evaluation, tolerance: number): boolean {

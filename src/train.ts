@@ -6,7 +6,7 @@ import { isAbort, PadFtError } from './errors.js';
 import { type Evaluation, evaluate, type TestSets } from './evaluate.js';
 import { Model, type ModelName } from './model.js';
 import { loadModel, saveModel } from './model-file.js';
-import type { NativeTrainer, StateEntry, WarpRecipe } from './native/contract.js';
+import type { NativePrecision, NativeTrainer, StateEntry, WarpRecipe } from './native/contract.js';
 import { callNative, type RunContext, runJob, throwIfAborted } from './native/job.js';
 import { loadAddon } from './native/load.js';
 import { choice, integer, number, withDefaults } from './options.js';
@@ -95,6 +95,8 @@ export interface Training {
   readonly model: Model;
   readonly history: readonly EpochReport[];
   readonly settings: TrainSettings;
+  /** The arithmetic of its convolutions, never `auto`. */
+  readonly precision: NativePrecision;
   /** What poisoned the batches; null when rows were taken as they are. */
   readonly recipe: WarpRecipe | null;
 }
@@ -153,7 +155,7 @@ export async function train(
       await checkpoint.offer(model, trainer, settings, history);
       context.onEpoch?.(report);
     }
-    return { model, history, settings, recipe };
+    return { model, history, settings, precision, recipe };
   } catch (error) {
     model.dispose();
     throw isAbort(error) ? checkpoint.explain(history.length, settings.epochs, error) : error;

@@ -40,7 +40,7 @@ import type {
   RunCard,
   TuneView,
 } from './card.js';
-import type { CardEnvironment } from './environment.js';
+import type { CardEnvironment, CardPrecision } from './environment.js';
 import type { DefenseFigures } from './judge.js';
 
 // The settings' own checker is the authority; here nothing may be missing either, so that a later version's defaults
@@ -200,6 +200,8 @@ const row = object<CardRow>({
   figures: nullable(figures),
 });
 
+const nativePrecision = oneOf(['fp32', 'tf32', 'bf16']);
+
 /** Checks the machine that a file names. */
 export const checkEnvironment = object<CardEnvironment>({
   node: text,
@@ -211,6 +213,7 @@ export const checkEnvironment = object<CardEnvironment>({
   threads: count,
   cpuCapability: text,
   napi: count,
+  precision: optional(object<CardPrecision>({ training: nullable(nativePrecision), evaluation: nativePrecision })),
 });
 
 /** Checks a file's line in a card. */

@@ -1,5 +1,5 @@
 import { cpus } from 'node:os';
-import type { NativeDevice } from '../native/contract.js';
+import type { NativeDevice, NativePrecision } from '../native/contract.js';
 import { callNative } from '../native/job.js';
 import { loadAddon } from '../native/load.js';
 
@@ -16,10 +16,20 @@ export interface CardEnvironment {
   /** Widest vector instructions in use, e.g. `AVX2`. */
   readonly cpuCapability: string;
   readonly napi: number;
+  /** Left out by earlier versions of this package, which did not write it down. */
+  readonly precision?: CardPrecision | undefined;
 }
 
-/** The environment of this process when it computes on `device`. ERR_ADDON. */
-export function describeEnvironment(device: NativeDevice): CardEnvironment {
+/** The arithmetic that was computed with, never `auto`: the same request means another one on another machine. */
+export interface CardPrecision {
+  /** Null when nothing was trained here, or the training does not say. */
+  readonly training: NativePrecision | null;
+  /** Of evaluation and defence. */
+  readonly evaluation: NativePrecision;
+}
+
+/** The environment of this process when it computes on `device` in `precision`. ERR_ADDON. */
+export function describeEnvironment(device: NativeDevice, precision: CardPrecision): CardEnvironment {
   const runtime = callNative(() => loadAddon().runtime());
   const cpu = cpus()[0]?.model.trim() || 'unknown';
   const gpu = runtime.cudaDevices.find(({ index }) => device === `cuda:${index}`);
@@ -33,10 +43,11 @@ export function describeEnvironment(device: NativeDevice): CardEnvironment {
     threads: runtime.threads,
     cpuCapability: runtime.cpuCapability,
     napi: runtime.napiVersion,
+    precision,
   };
 }
 
-/** True where the same run must give the same bytes: nothing that changes the last bits differs. */
+/** True where the same run in the same precision must give the same bytes: nothing else that changes the last bits differs. */
 export function sameMachineClass(a: CardEnvironment, b: CardEnvironment): boolean {
   const keys = ['platform', 'torch', 'device', 'deviceName', 'threads', 'cpuCapability'] as const;
   return keys.every((key) => a[key] === b[key]);

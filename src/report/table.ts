@@ -115,7 +115,14 @@ function notes(card: RunCard): string[] {
     const changed = changedSettings(settings);
     return changed.length === 0 ? [] : [`${name}: preset ${settings.preset} but for ${changed.join(', ')}`];
   });
-  return [setting, ...card.rows.flatMap(rowNotes), ...changes].map(safeText);
+  return [setting, ...arithmetic(card), ...card.rows.flatMap(rowNotes), ...changes].map(safeText);
+}
+
+/** Nothing on cards of earlier versions, which do not know it. */
+function arithmetic({ environment: { device, precision } }: RunCard): string[] {
+  if (precision === undefined) return [];
+  const { training, evaluation } = precision;
+  return [`on ${device}: ${training === null ? '' : `trained in ${training}, `}evaluated in ${evaluation}`];
 }
 
 /** The settings that are not the preset's, the seed aside: `purify.count 500 (3000)`. */

@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PoisonManifest } from '../attacks/poison.js';
+import { resolvePrecision } from '../device.js';
 import { writeJsonAtomic } from '../formats/atomic-file.js';
 import { readJsonFile } from '../formats/json-file.js';
 import { checkFile, count, listOf, nullable, object, oneOf, record, text } from '../formats/json-shape.js';
@@ -70,7 +71,7 @@ const checkTraining = object<TrainingCard>({
  */
 export async function saveTraining(
   folder: string,
-  { model, settings, history }: Training,
+  { model, settings, history, precision }: Training,
   data: TrainingSubject,
   device: NativeDevice,
 ): Promise<CardFile> {
@@ -84,7 +85,11 @@ export async function saveTraining(
     created: new Date().toISOString(),
     data,
     settings,
-    environment: describeEnvironment(device),
+    environment: describeEnvironment(device, {
+      training: precision,
+      // Of the figures after each epoch.
+      evaluation: resolvePrecision('auto', device, 'evaluation'),
+    }),
     files: [file],
     history,
   };

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DefenseBench, defendAndJudge } from '../defend-and-judge.js';
-import { type Device, type Precision, resolveDevice } from '../device.js';
+import { type Device, type Precision, resolveDevice, resolvePrecision } from '../device.js';
 import { type ErrorCode, isAbort, PadFtError } from '../errors.js';
 import { type ExperimentContext, type ExperimentEvent, loadPair, RUN_FILES, warnOfWeakVictim } from '../experiment.js';
 import { MemoryWatch } from '../memory.js';
@@ -124,7 +124,11 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
           train: training.settings.seed,
           defenses: [planned.settings.seed],
         },
-        environment: describeEnvironment(device),
+        environment: describeEnvironment(device, {
+          // Not settled here: an adopted victim was trained on whatever machine its `training.json` names.
+          training: training.environment.precision?.training ?? null,
+          evaluation: resolvePrecision(precision, device, 'evaluation'),
+        }),
         files,
         victim: { history: training.history, evaluation: before.evaluation },
         rows: [row],

@@ -42,6 +42,10 @@ describe('wrong usage exits with 2, before anything is loaded', () => {
       'is the model to be defended',
     ],
     ['neither a run nor a model', ['evaluate'], 'expected either the folder of a finished run'],
+    ['another data set than the run has', ['evaluate', 'run', '--data', 'set'], '--data: a finished run is measured'],
+    ['another one by name', ['evaluate', 'run', '--dataset', 'cifar10'], '--dataset: a finished run is measured'],
+    ['other sizes than the run has', ['evaluate', 'run', '--train-rows', '9'], '--train-rows: a finished run'],
+    ['another normalisation', ['evaluate', 'run', '--mean', '0,0,0'], '--mean: a finished run is measured'],
   ];
 
   it.each(cases)('%s', async (_, args, told) => {

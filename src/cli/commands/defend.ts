@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { optionsForData, type PadFtResult, padFt, padFtSettings } from '../../defenses/pad-ft/index.js';
 import { type PadFtOptions, PRESET_NAMES, PRESETS, type PresetName } from '../../defenses/pad-ft/options.js';
+import { resolvePrecision } from '../../device.js';
 import { PadFtError } from '../../errors.js';
 import type { Model } from '../../model.js';
 import { loadModel, saveModel } from '../../model-file.js';
@@ -170,7 +171,7 @@ async function judge(
 
 function describeRun(
   flags: Flags,
-  { device }: Compute,
+  { device, precision }: Compute,
   data: TrainingData,
   trainRows: number,
   result: PadFtResult,
@@ -197,7 +198,10 @@ function describeRun(
       defenses: [{ name: flags.preset, control: null, settings }],
     },
     seeds: { root: null, poison: poison?.seed ?? null, train: null, defenses: [settings.seed] },
-    environment: describeEnvironment(device),
+    environment: describeEnvironment(device, {
+      training: null,
+      evaluation: resolvePrecision(precision, device, 'evaluation'),
+    }),
     files,
     victim: { history: [], evaluation: judgement?.figures.evaluations.victim ?? null },
     rows: [makeRow(flags.preset, result, judgement?.figures ?? null)],

@@ -7,7 +7,7 @@ import { evaluate } from '../../evaluate.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import { loadModel } from '../../model-file.js';
 import { loadPoisonedSet } from '../../poisoned-set-file.js';
-import { type Reevaluation, reevaluate } from '../../reevaluate.js';
+import { type ReevaluateOptions, type Reevaluation, reevaluate } from '../../reevaluate.js';
 import { datasetRequest, loadRequested } from '../dataset-flags.js';
 import { EXIT } from '../exit-code.js';
 import { showExperiment } from '../experiment-progress.js';
@@ -22,6 +22,7 @@ import { DEFENDED } from './defend.js';
 const EXAMPLES = `
 Examples:
   $ pad-ft evaluate pad-ft-demo                                       a finished run: same models, same data, same figures?
+  $ pad-ft evaluate pad-ft-run --precision fp32                       in another arithmetic than the run's own
   $ pad-ft evaluate pad-ft-run --path ~/data/cifar-10-batches-bin     its data set lies elsewhere now
   $ pad-ft evaluate --model repaired/defended.safetensors --data set  ACC, ASR and RA of one model
   $ pad-ft evaluate --model model.safetensors --dataset cifar10       ACC alone`;
@@ -54,10 +55,30 @@ export function define(command: Command, run: Run): void {
           'expected either the folder of a finished run, or --model with --data or --dataset',
         );
       }
+      refuseModelFlags(command, flags);
       refuseSingleDefense(folder);
-      return evaluateRun(session, await prepareCompute(session, flags), flags, folder);
+      const { device } = await prepareCompute(session, flags);
+      // The default of the flag is not a wish: without one the card's own precision is what its figures are of.
+      const precision = command.getOptionValueSource('precision') === 'cli' ? flags.precision : undefined;
+      return evaluateRun(session, folder, { device, precision, datasetOptions: placeOf(flags) });
     }),
   );
+}
+
+const MODEL_ONLY = ['data', 'dataset', 'mean', 'std', 'trainRows', 'testRows', 'classes', 'dataSeed'] as const;
+
+/** A run has a model, a data set and sizes of its own. ERR_OPTION naming the flag that would change them. */
+function refuseModelFlags(command: Command, flags: Flags): void {
+  const given = MODEL_ONLY.find((name) => flags[name] !== undefined);
+  if (given === undefined) return;
+  const flag = command.options.find((option) => option.attributeName() === given)?.long ?? given;
+  const message = `${flag}: a finished run is measured on its own data set, as its card has it; leave it out, or use --model`;
+  throw new PadFtError('ERR_OPTION', message, { details: { path: flag } });
+}
+
+/** Where the run's data set lies now, as far as the flags say. */
+function placeOf({ path, download }: Flags): Readonly<Record<string, unknown>> {
+  return { ...(path !== undefined && { path }), ...(download !== undefined && { download }) };
 }
 
 function refuseSingleDefense(folder: string): void {
@@ -67,17 +88,16 @@ function refuseSingleDefense(folder: string): void {
   throw new PadFtError('ERR_OPTION', message, { details: { path: folder } });
 }
 
-async function evaluateRun(session: Session, { device }: Compute, flags: Flags, folder: string): Promise<number> {
-  const options = flags.path === undefined ? {} : { datasetOptions: { path: flags.path } };
-  const { rows, same, tolerance } = await reevaluate(folder, {
+async function evaluateRun(session: Session, folder: string, options: ReevaluateOptions): Promise<number> {
+  const { rows, same, tolerance, precision } = await reevaluate(folder, {
     ...options,
-    device,
     signal: session.signal,
     onEvent: showExperiment(session.progress),
   });
   const verdict = same ? 'every figure is what the card says' : 'figures differ from the card';
   const allowed = tolerance === 0 ? '' : `, within ${percent(tolerance)}`;
-  session.output.result({ folder, same, tolerance, rows }, `${comparison(rows)}\n\n${folder}: ${verdict}${allowed}`);
+  const text = `${comparison(rows)}\n\n${folder}: ${verdict}${allowed} (in ${precision})`;
+  session.output.result({ folder, same, tolerance, precision, rows }, text);
   return same ? EXIT.ok : EXIT.failed;
 }
 
