@@ -7,7 +7,8 @@ import { loadAddon } from './native/load.js';
 export type Device = 'auto' | NativeDevice;
 
 /** Arithmetic of convolutions. `auto`: see `resolvePrecision`. */
-export type Precision = 'auto' | NativePrecision;
+export const PRECISIONS = ['auto', 'fp32', 'tf32', 'bf16'] as const satisfies readonly ('auto' | NativePrecision)[];
+export type Precision = (typeof PRECISIONS)[number];
 
 /**
  * The device as the core wants it. A device that was named and is not there is an error, never a silent CPU run.

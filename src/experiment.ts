@@ -1,5 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { Dataset } from './dataset.js';
 import { DATASETS, type DatasetName, type DatasetPair, type DatasetSource, isDatasetName } from './datasets/index.js';
 import { defendAndJudge } from './defend-and-judge.js';
@@ -7,24 +6,35 @@ import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-r
 import type { DefenseProgress } from './defenses/pad-ft/index.js';
 import { type Device, type Precision, resolveDevice, resolvePrecision } from './device.js';
 import { invalidOption } from './errors.js';
+import { openFolder, removeFile } from './formats/folder.js';
 import { MemoryWatch } from './memory.js';
 import type { Model } from './model.js';
 import { loadModel } from './model-file.js';
-import { choice, integer } from './options.js';
-import { type PoisonedSet, type PoisonSettings, poison } from './poisoned-set.js';
+import type { WarpRecipe } from './native/contract.js';
+import { choice, integer, onlyKnown } from './options.js';
+import { type PoisonedSet, type PoisonSettings, poison, poisonSettings } from './poisoned-set.js';
 import {
+  CARD_FILE,
   type CardFile,
   type CardRow,
   describeDataset,
   makeCard,
   type RunCard,
-  removeCard,
   writeCard,
 } from './report/card.js';
-import { saveDefense, saveModelFile } from './report/defense-files.js';
+import { defenseFiles, isDefenseFile, removeRun, saveDefense, saveModelFile } from './report/defense-files.js';
 import { describeEnvironment } from './report/environment.js';
 import { judgeVictim, type VictimFigures } from './report/judge.js';
-import { type EpochReport, POISONINGS, type Poisoning, type Training, type TrainSettings, train } from './train.js';
+import {
+  checkBatches,
+  type EpochReport,
+  POISONINGS,
+  type Poisoning,
+  type Training,
+  type TrainSettings,
+  train,
+  trainSettings,
+} from './train.js';
 import { TRUTH_FILE, writeTruth } from './truth-file.js';
 
 export interface ExperimentOptions {
@@ -86,12 +96,30 @@ export const RUN_FILES = {
   truth: TRUTH_FILE,
 } as const;
 
+/** A misspelt option must not pass for its default. */
+const KNOWN: { readonly [K in keyof Required<ExperimentOptions>]: true } = {
+  dataset: true,
+  datasetOptions: true,
+  poison: true,
+  train: true,
+  poisoning: true,
+  victim: true,
+  defenses: true,
+  folder: true,
+  device: true,
+  precision: true,
+  seed: true,
+  resume: true,
+  command: true,
+};
+
 /**
  * The whole method, from a clean data set to a run card: poison it, train a victim, defend that, and only then look at
  * the ground truth. The card is written last; a run that fails or is stopped leaves none, and `resume` continues from
- * the last epoch saved.
+ * the last epoch saved. What an earlier run left in the folder is taken away only when every setting was found to fit.
  *
- * @throws PadFtError whatever its steps throw; ERR_ABORTED when the signal was raised
+ * @throws PadFtError ERR_OPTION for an option that is unknown or out of range; whatever its steps throw; ERR_ABORTED when
+ * the signal was raised
  */
 export async function runExperiment(
   options: ExperimentOptions,
@@ -99,27 +127,31 @@ export async function runExperiment(
 ): Promise<ExperimentResult> {
   const { folder, seed = 0 } = options;
   const requests = options.defenses ?? DEFAULT_DEFENSES;
-  planDefenses(requests, { seed: integer('seed', seed, 0) });
+  checkSettings(options, requests);
   const device = resolveDevice(options.device);
+  resolvePrecision(options.train?.precision ?? 'auto', device, 'training');
   const watch = new MemoryWatch(device);
   const say = context.onEvent ?? (() => {});
   const { signal } = context;
   const precision = resolvePrecision(options.precision ?? 'auto', device, 'evaluation');
   const evaluation = { signal, precision };
-  await mkdir(folder, { recursive: true });
-  await removeCard(folder);
+  const names = requests.map(({ name }) => name);
+  await openFolder(folder, [CARD_FILE, ...Object.values(RUN_FILES), ...names.flatMap(filesOf)]);
+  using given = options.victim === undefined ? null : (await loadModel(options.victim, { device })).model;
 
   say({ type: 'stage', stage: 'load', text: `loading ${options.dataset}` });
   const pair = await watch.measure('load', () => loadPair(options, context));
 
   say({ type: 'stage', stage: 'poison', text: 'poisoning the training set' });
   using set = await watch.measure('poison', () => poison(pair, { seed, ...options.poison }, { device, signal }));
+  if (given === null) checkBatches(settingsOf(options, set), set.train.count, recipeOf(options, set));
+  await removeRun(folder, names);
   const files: CardFile[] = [];
   const truth = await writeTruth(join(folder, RUN_FILES.truth), set.truth, set.manifest);
   files.push({ path: RUN_FILES.truth, ...truth });
 
   say({ type: 'stage', stage: 'train', text: `${options.victim === undefined ? 'training' : 'loading'} the victim` });
-  const { training, model } = await watch.measure('train', () => obtainVictim(options, pair, set, context));
+  const { training, model } = await watch.measure('train', () => obtainVictim(options, given, pair, set, context));
   using victim = model;
   files.push(await saveModelFile(folder, RUN_FILES.victim, victim));
   const before = await watch.measure('judge', () => judgeVictim(victim, set, evaluation));
@@ -160,7 +192,7 @@ export async function runExperiment(
     rows,
     costs: watch.costs,
   });
-  await rm(join(folder, RUN_FILES.checkpoint), { force: true });
+  await removeFile(join(folder, RUN_FILES.checkpoint));
   await writeCard(folder, card);
   return { card, folder };
 }
@@ -170,38 +202,64 @@ export async function loadPair(
   { dataset, datasetOptions = {} }: Pick<ExperimentOptions, 'dataset' | 'datasetOptions'>,
   { signal, onEvent }: ExperimentContext,
 ): Promise<DatasetPair> {
-  if (!isDatasetName(dataset)) throw invalidOption('dataset', `one of ${Object.keys(DATASETS).join(', ')}`, dataset);
-  const source: DatasetSource<object> = DATASETS[dataset];
-  return source.load(datasetOptions, {
+  return sourceOf(dataset).load(datasetOptions, {
     ...(signal && { signal }),
     onProgress: ({ done, total }) => onEvent?.({ type: 'progress', stage: 'load', done, total }),
   });
 }
 
+/** Whatever can be said before the data are loaded, and before anything in the folder is touched. ERR_OPTION */
+function checkSettings(options: ExperimentOptions, requests: readonly DefenseRequest[]): void {
+  const { dataset, folder, victim, seed = 0, poisoning = 'per-batch' } = options;
+  onlyKnown('experiment', options, KNOWN);
+  planDefenses(requests, { seed: integer('seed', seed, 0) });
+  sourceOf(dataset);
+  poisonSettings({ seed, ...options.poison });
+  trainSettings({ seed, ...options.train });
+  choice('poisoning', poisoning, POISONINGS);
+  if (victim !== undefined && resolve(dirname(victim)) === resolve(folder) && isDefenseFile(basename(victim))) {
+    throw invalidOption('victim', `a file that the run in ${folder} does not replace`, victim);
+  }
+}
+
+function filesOf(defense: string): readonly string[] {
+  return Object.values(defenseFiles(defense));
+}
+
+function sourceOf(dataset: string): DatasetSource<object> {
+  if (!isDatasetName(dataset)) throw invalidOption('dataset', `one of ${Object.keys(DATASETS).join(', ')}`, dataset);
+  return DATASETS[dataset];
+}
+
+function recipeOf({ poisoning = 'per-batch' }: ExperimentOptions, { recipe }: PoisonedSet): WarpRecipe | null {
+  return poisoning === 'stored' ? null : recipe;
+}
+
+function settingsOf(options: ExperimentOptions, set: PoisonedSet): TrainSettings {
+  const { train: given, seed = 0 } = options;
+  const recipe = recipeOf(options, set);
+  return trainSettings({ seed, flip: set.flip, ...(recipe && { cropPadding: RECIPE_PADDING }), ...given });
+}
+
 async function obtainVictim(
-  { folder, victim, train: settings, poisoning = 'per-batch', resume, seed = 0 }: ExperimentOptions,
+  options: ExperimentOptions,
+  given: Model | null,
   pair: DatasetPair,
   set: PoisonedSet,
   { signal, onEvent }: ExperimentContext,
 ): Promise<{ training: Training | null; model: Model }> {
-  const { device } = set.train;
-  if (victim !== undefined) return { training: null, model: (await loadModel(victim, { device })).model };
-  const recipe = choice('poisoning', poisoning, POISONINGS) === 'stored' ? null : set.recipe;
-  using clean = recipe === null ? null : Dataset.from(pair.train, device);
-  const training = await train(
-    clean ?? set.train,
-    set,
-    { seed, flip: set.flip, ...(recipe && { cropPadding: RECIPE_PADDING }), ...settings },
-    {
-      signal,
-      recipe,
-      testSets: set,
-      checkpoint: join(folder, RUN_FILES.checkpoint),
-      resume,
-      onProgress: (done, total) => onEvent?.({ type: 'progress', stage: 'train', done, total }),
-      onEpoch: (report) => onEvent?.({ type: 'epoch', report }),
-    },
-  );
+  if (given !== null) return { training: null, model: given };
+  const recipe = recipeOf(options, set);
+  using clean = recipe === null ? null : Dataset.from(pair.train, set.train.device);
+  const training = await train(clean ?? set.train, set, settingsOf(options, set), {
+    signal,
+    recipe,
+    testSets: set,
+    checkpoint: join(options.folder, RUN_FILES.checkpoint),
+    resume: options.resume,
+    onProgress: (done, total) => onEvent?.({ type: 'progress', stage: 'train', done, total }),
+    onEpoch: (report) => onEvent?.({ type: 'epoch', report }),
+  });
   return { training, model: training.model };
 }
 

@@ -15,7 +15,8 @@ import { callNative, type RunContext, runJob } from './native/job.js';
 import { loadAddon } from './native/load.js';
 
 /** The architectures by name; the core has the same table. */
-export type ModelName = 'preact-resnet18';
+export const MODEL_NAMES = ['preact-resnet18'] as const;
+export type ModelName = (typeof MODEL_NAMES)[number];
 
 export interface CreateModelOptions {
   /** Defaults to `preact-resnet18`. */

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256Hex } from './attacks/trigger.js';
 import { Dataset } from './dataset.js';
@@ -9,6 +8,7 @@ import type { Device } from './device.js';
 import { PadFtError } from './errors.js';
 import { type WrittenFile, writeJsonAtomic } from './formats/atomic-file.js';
 import { describeFileProblem, openRegularFile } from './formats/file-problem.js';
+import { openFolder, removeFile } from './formats/folder.js';
 import { readJsonFile } from './formats/json-file.js';
 import { checkFile, count, finite, flag, listOf, object, oneOf, record, sha256, text } from './formats/json-shape.js';
 import { parseSafetensors, type SafetensorsFile, writeSafetensors } from './formats/safetensors.js';
@@ -83,9 +83,9 @@ export interface LoadFolderOptions extends RunContext {
  * @throws PadFtError ERR_FILE_WRITE
  */
 export async function savePoisonedSet(set: PoisonedSet, folder: string): Promise<void> {
-  await makeFolder(folder);
+  await openFolder(folder, [TRAIN_FILE, TEST_FILE, TRUTH_FILE, MANIFEST_FILE]);
   // Without its manifest a half-written folder is not mistaken for a finished one.
-  await rm(join(folder, MANIFEST_FILE), { force: true });
+  await removeFile(join(folder, MANIFEST_FILE));
   const { name, classNames, mean, std, flip } = set;
   const written: [path: string, file: WrittenFile][] = [
     [TRAIN_FILE, await writeImages(join(folder, TRAIN_FILE), set.train)],
@@ -161,18 +161,6 @@ export async function loadTrainingData(folder: string, options: LoadFolderOption
   const train = await loadImages(folder, manifest, TRAIN_FILE, options);
   const judged = [TEST_FILE, TRUTH_FILE].every((name) => existsSync(join(folder, name)));
   return { ...manifest.dataset, train, judged, [Symbol.dispose]: () => train.dispose() };
-}
-
-async function makeFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true });
-  } catch (error) {
-    const problem = describeFileProblem(error);
-    throw new PadFtError('ERR_FILE_WRITE', `${safeText(folder)}: the folder could not be made: ${problem}`, {
-      details: { path: folder, problem },
-      cause: error,
-    });
-  }
 }
 
 function writeImages(path: string, data: Dataset): Promise<WrittenFile> {

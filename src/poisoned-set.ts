@@ -1,14 +1,21 @@
 import type { BuiltAttack } from './attacks/attack.js';
 import { type AttackName, findAttack } from './attacks/index.js';
 import { type LabelPolicy, type LabelPolicyName, targetOf } from './attacks/labels.js';
-import { type PoisonDraw, type PoisonManifest, type PoisonPlan, planPoison, poisonManifest } from './attacks/poison.js';
+import {
+  POISON_DRAWS,
+  type PoisonDraw,
+  type PoisonManifest,
+  type PoisonPlan,
+  planPoison,
+  poisonManifest,
+} from './attacks/poison.js';
 import type { Trigger } from './attacks/trigger.js';
 import { Dataset } from './dataset.js';
 import type { DatasetPair } from './datasets/image-set.js';
 import type { Device } from './device.js';
 import type { WarpRecipe } from './native/contract.js';
 import type { RunContext } from './native/job.js';
-import { choice, withDefaults } from './options.js';
+import { choice, integer, number, withDefaults } from './options.js';
 import { streamSeed } from './random.js';
 import { VERSION } from './version.js';
 
@@ -35,6 +42,22 @@ export const POISON_DEFAULTS: PoisonSettings = {
   seed: 0,
   draw: 'uniform',
 };
+
+/**
+ * Complete settings, checked as far as they can be before the data set is known. ERR_OPTION names the first that is
+ * unknown or out of range.
+ */
+export function poisonSettings(given: Partial<PoisonSettings> = {}): PoisonSettings {
+  const attack = findAttack(given.attack ?? POISON_DEFAULTS.attack);
+  const settings = withDefaults('attack', { ...POISON_DEFAULTS, policy: attack.policies[0] }, given);
+  attack.check(settings.attackOptions);
+  choice('attack.policy', settings.policy, attack.policies);
+  choice('attack.draw', settings.draw, POISON_DRAWS);
+  number('attack.rate', settings.rate, 0, 1);
+  integer('attack.seed', settings.seed, 0);
+  if (settings.policy !== 'all-to-all') integer('attack.target', settings.target, 0);
+  return settings;
+}
 
 /** Which rows were poisoned, and how: what a defence never sees and a report is judged by. */
 export interface GroundTruth {
@@ -107,10 +130,8 @@ export async function poison(
   settings: Partial<PoisonSettings> = {},
   context: RunContext & { readonly device?: Device } = {},
 ): Promise<PoisonedSet> {
-  const attack = findAttack(settings.attack ?? POISON_DEFAULTS.attack);
-  const complete = withDefaults('attack', { ...POISON_DEFAULTS, policy: attack.policies[0] }, settings);
-  choice('attack.policy', complete.policy, attack.policies);
-  const built = attack.build(complete.attackOptions, pair.train.shape, complete.seed);
+  const complete = poisonSettings(settings);
+  const built = findAttack(complete.attack).build(complete.attackOptions, pair.train.shape, complete.seed);
   const { labels, shape } = pair.train;
   const options = { ...complete, labels, classes: shape.classes, perBatch: built.perBatch };
   const plan = planPoison(options);

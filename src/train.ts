@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { Dataset } from './dataset.js';
-import { type Device, type Precision, resolvePrecision } from './device.js';
-import { isAbort, PadFtError } from './errors.js';
+import { PRECISIONS, type Precision, resolvePrecision } from './device.js';
+import { invalidOption, isAbort, PadFtError } from './errors.js';
 import { type Evaluation, evaluate, type TestSets } from './evaluate.js';
-import { Model, type ModelName } from './model.js';
+import { MODEL_NAMES, Model, type ModelName } from './model.js';
 import { loadModel, saveModel } from './model-file.js';
 import type { NativePrecision, NativeTrainer, StateEntry, WarpRecipe } from './native/contract.js';
 import { callNative, type RunContext, runJob, throwIfAborted } from './native/job.js';
 import { loadAddon } from './native/load.js';
-import { choice, integer, number, withDefaults } from './options.js';
+import { boolean, choice, integer, number, withDefaults } from './options.js';
 import { streamSeed } from './random.js';
 import { learningRate, SCHEDULES, type ScheduleName } from './schedule.js';
 
@@ -68,8 +68,8 @@ export interface EpochReport {
   readonly evaluation: Evaluation | null;
 }
 
+/** Training runs where its data are. */
 export interface TrainContext extends RunContext {
-  readonly device?: Device;
   /** Poisons every batch of the data, which are clean then (`PoisonedSet.recipe`); without one rows are taken as they are. */
   readonly recipe?: WarpRecipe | null | undefined;
   /** Judged after each epoch when given. */
@@ -119,7 +119,8 @@ export async function train(
   given: Partial<TrainSettings> = {},
   context: TrainContext = {},
 ): Promise<Training> {
-  const settings = checked(withDefaults('train', TRAIN_DEFAULTS, given));
+  const settings = trainSettings(given);
+  checkBatches(settings, data.count, context.recipe);
   throwIfAborted(context.signal);
   const start = await begin(data, normalisation, settings, context);
   const { model, trainer } = start;
@@ -164,7 +165,13 @@ export async function train(
   }
 }
 
-function checked(settings: TrainSettings): TrainSettings {
+/**
+ * Complete settings, checked as far as they can be before the data set is known. ERR_OPTION names the first that is
+ * unknown or out of range.
+ */
+export function trainSettings(given: Partial<TrainSettings> = {}): TrainSettings {
+  const settings = withDefaults('train', TRAIN_DEFAULTS, given);
+  choice('train.model', settings.model, MODEL_NAMES);
   integer('train.width', settings.width, 1, 1024);
   integer('train.epochs', settings.epochs, 1, 1e6);
   integer('train.batchSize', settings.batchSize, 2, 1 << 20);
@@ -173,8 +180,45 @@ function checked(settings: TrainSettings): TrainSettings {
   number('train.momentum', settings.momentum, 0, 1);
   number('train.weightDecay', settings.weightDecay, 0, 1e6);
   integer('train.cropPadding', settings.cropPadding, 0, 64);
+  boolean('train.flip', settings.flip);
+  boolean('train.dropLast', settings.dropLast);
   integer('train.seed', settings.seed, 0);
+  choice('train.precision', settings.precision, PRECISIONS);
   return settings;
+}
+
+/**
+ * The batches that settings make of this many rows. The core refuses the same ones, but only at the first epoch, when
+ * files of an earlier training are gone. ERR_OPTION where there is none, a last one of a single row, or one that a recipe
+ * cannot poison.
+ */
+export function checkBatches(
+  { batchSize, dropLast }: TrainSettings,
+  rows: number,
+  recipe: WarpRecipe | null | undefined,
+): void {
+  if (dropLast && batchSize > rows) {
+    throw invalidOption('train.batchSize', `at most the ${rows} rows of the data set`, batchSize);
+  }
+  if (!dropLast && rows % batchSize === 1) {
+    throw invalidOption('train.batchSize', 'a size that leaves no last batch of one row, or to drop it', batchSize);
+  }
+  if (!recipe) return;
+  const { rate, crossRatio } = recipe;
+  const poisoned = Math.trunc(rate * batchSize);
+  if (poisoned === 0) {
+    const least = `at least ${Math.ceil(1 / rate)}, for one poisoned image a batch`;
+    throw new PadFtError('ERR_OPTION', `train.batchSize: at poison rate ${rate} expected ${least}, got ${batchSize}`, {
+      details: { path: 'train.batchSize', rate, got: batchSize },
+    });
+  }
+  if (poisoned + Math.trunc(crossRatio * poisoned) > batchSize) {
+    throw invalidOption(
+      'train.batchSize',
+      `a batch that holds ${crossRatio} noise images for each of ${poisoned} poisoned ones`,
+      batchSize,
+    );
+  }
 }
 
 interface Start {

@@ -73,6 +73,8 @@ export interface Attack<O extends object = object> {
   readonly policies: readonly [LabelPolicyName, ...LabelPolicyName[]];
   readonly options: readonly AttackOption[];
   readonly defaults: Readonly<O>;
+  /** What can be said without the images: ERR_OPTION for an unknown option or a value out of range. */
+  check(options: Readonly<Partial<O>>): void;
   /**
    * The trigger for images of this shape; options left out take their defaults. `seed` feeds what an attack draws: an
    * integer ≥ 0, 0 when left out.
@@ -115,6 +117,7 @@ export function defineAttack<O extends object>(definition: AttackDefinition<O>):
     policies,
     options,
     defaults,
+    check: (given) => checkOptions(name, options, given),
     build(given, shape, seed = 0) {
       checkOptions(name, options, given);
       const complete: O = { ...defaults, ...withoutUndefined(given) };

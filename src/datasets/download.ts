@@ -1,8 +1,7 @@
-import { mkdir, readdir, stat, unlink } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { PadFtError } from '../errors.js';
-import { isTemporaryOf, writeFileAtomic } from '../formats/atomic-file.js';
-import { describeFileProblem } from '../formats/file-problem.js';
+import { writeFileAtomic } from '../formats/atomic-file.js';
+import { openFolder } from '../formats/folder.js';
 import { safeText } from '../formats/terminal.js';
 import { type LoadContext, throwIfAborted } from './dataset-source.js';
 
@@ -16,9 +15,6 @@ export interface PinnedFile {
   readonly sha256: string;
 }
 
-/** A partial download nobody has written to for this long belongs to a process that died. */
-const STALE_MILLISECONDS = 60 * 60 * 1000;
-
 /**
  * Fetches a file into its place. The place holds either nothing or the whole, verified file: what breaks off,
  * is too long or has another SHA-256 is removed.
@@ -26,14 +22,7 @@ const STALE_MILLISECONDS = 60 * 60 * 1000;
  * @throws PadFtError ERR_DOWNLOAD, ERR_CHECKSUM, ERR_FILE_WRITE, ERR_ABORTED
  */
 export async function downloadPinned(file: PinnedFile, context: LoadContext = {}): Promise<void> {
-  const folder = dirname(file.path);
-  try {
-    await mkdir(folder, { recursive: true });
-  } catch (error) {
-    const message = `${safeText(folder)}: the folder could not be made: ${describeFileProblem(error)}`;
-    throw new PadFtError('ERR_FILE_WRITE', message, { details: { path: folder }, cause: error });
-  }
-  await removeStale(file.path);
+  await openFolder(dirname(file.path), [basename(file.path)]);
   await writeFileAtomic(file.path, fetchBytes(file, context), {
     verify: (_, { sha256 }) => {
       if (sha256 === file.sha256) return;
@@ -73,21 +62,6 @@ async function* fetchBytes(file: PinnedFile, { signal, onProgress }: LoadContext
     throw downloadError(file, cause instanceof Error ? cause.message : String(cause), error);
   }
   if (done < file.bytes) throw downloadError(file, `the server sent ${done} of ${file.bytes} bytes`);
-}
-
-/** Removes what processes killed in the middle of a download of this file have left behind. */
-async function removeStale(path: string): Promise<void> {
-  const folder = dirname(path);
-  for (const entry of await readdir(folder).catch(() => [])) {
-    if (!isTemporaryOf(entry, basename(path))) continue;
-    const partial = join(folder, entry);
-    const age = await stat(partial).then(
-      (info) => Date.now() - info.mtimeMs,
-      () => 0,
-    );
-    // Somebody else may be faster: what counts is that it is gone.
-    if (age > STALE_MILLISECONDS) await unlink(partial).catch(() => {});
-  }
 }
 
 function downloadError(file: PinnedFile, problem: string, cause?: unknown): PadFtError {

@@ -11,6 +11,7 @@ const IN_WORDS = new Map([
   ['ENOENT', 'it does not exist'],
   ['ENOTDIR', 'a part of the path is a file, not a folder'],
   ['EISDIR', 'it is a folder'],
+  ['EEXIST', 'a file of that name is there'],
   ['ENOSPC', 'the disk is full'],
   ['EDQUOT', 'the disk quota is used up'],
   ['EFBIG', 'the file would be larger than the system allows'],

@@ -4,6 +4,7 @@ import { STAGES, type StageView } from '../defenses/pad-ft/gate.js';
 import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
 import { PRESET_NAMES, PURIFIERS } from '../defenses/pad-ft/options.js';
 import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
+import { PRECISIONS } from '../device.js';
 import { PadFtError } from '../errors.js';
 import type { Evaluation } from '../evaluate.js';
 import {
@@ -26,6 +27,7 @@ import {
 import { checkPoisonManifest } from '../formats/poison-manifest.js';
 import type { StageCost } from '../memory.js';
 import type { Purity, PurityReport, SuspectRates } from '../metrics.js';
+import { MODEL_NAMES } from '../model.js';
 import { SCHEDULES } from '../schedule.js';
 import { type EpochReport, POISONINGS, type TrainSettings } from '../train.js';
 import type {
@@ -97,7 +99,7 @@ const rowCost = object<CardCost>({ stage: text, seconds: finite, peakBytes: coun
 
 /** Checks the settings of a training that came out of a file. */
 export const checkTrainSettings = object<TrainSettings>({
-  model: oneOf(['preact-resnet18']),
+  model: oneOf(MODEL_NAMES),
   width: count,
   epochs: count,
   batchSize: count,
@@ -109,7 +111,7 @@ export const checkTrainSettings = object<TrainSettings>({
   flip: flag,
   dropLast: flag,
   seed: count,
-  precision: oneOf(['auto', 'fp32', 'tf32', 'bf16']),
+  precision: oneOf(PRECISIONS),
 });
 
 const purity = object<Purity>({

@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PoisonManifest } from '../attacks/poison.js';
 import type { Control } from '../control.js';
@@ -10,6 +9,7 @@ import { type PresetName, type PurifierName, paperAssumptions } from '../defense
 import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
 import type { Evaluation } from '../evaluate.js';
 import { writeJsonAtomic } from '../formats/atomic-file.js';
+import { removeFile } from '../formats/folder.js';
 import { readJsonFile } from '../formats/json-file.js';
 import type { StageCost } from '../memory.js';
 import type { EpochReport, Poisoning, TrainSettings } from '../train.js';
@@ -204,9 +204,9 @@ export async function writeCard(folder: string, card: RunCard): Promise<string> 
   return path;
 }
 
-/** Takes the card of an earlier run away: from here on the folder is not a finished run. */
+/** Takes the card of an earlier run away: from here on the folder is not a finished run. ERR_FILE_WRITE */
 export async function removeCard(folder: string): Promise<void> {
-  await rm(join(folder, CARD_FILE), { force: true });
+  await removeFile(join(folder, CARD_FILE));
 }
 
 /**

@@ -2,9 +2,10 @@ import { join } from 'node:path';
 import type { PadFtResult } from '../defenses/pad-ft/index.js';
 import type { Suspect } from '../defenses/pad-ft/verdict.js';
 import { type WrittenFile, writeFileAtomic } from '../formats/atomic-file.js';
+import { removeFile } from '../formats/folder.js';
 import type { Model } from '../model.js';
 import { saveModel } from '../model-file.js';
-import type { CardFile } from './card.js';
+import { CARD_FILE, type CardFile, readCard, removeCard } from './card.js';
 
 /** The files of a defence inside a run's folder. */
 export function defenseFiles(name: string) {
@@ -13,6 +14,26 @@ export function defenseFiles(name: string) {
     'pad-ft': `${name}.pad-ft.safetensors`,
     suspects: `${name}.suspects.csv`,
   } as const;
+}
+
+/** True for a name that `defenseFiles` gives. */
+export function isDefenseFile(name: string): boolean {
+  return /^[\w-]{1,64}\.(?:pad\.safetensors|pad-ft\.safetensors|suspects\.csv)$/.test(name);
+}
+
+/**
+ * Takes an earlier run's card away, then the files of its defences and of those called `names`: beside the next card,
+ * which does not name them all, nobody could tell what they came from.
+ *
+ * @throws PadFtError ERR_FILE_WRITE
+ */
+export async function removeRun(folder: string, names: readonly string[]): Promise<void> {
+  const card = await readCard(join(folder, CARD_FILE)).catch(() => null);
+  const earlier = (card?.files ?? []).map(({ path }) => path).filter(isDefenseFile);
+  await removeCard(folder);
+  for (const path of new Set([...earlier, ...names.flatMap((name) => Object.values(defenseFiles(name)))])) {
+    await removeFile(join(folder, path));
+  }
 }
 
 /** Writes the models of both stages, where there are any, and the suspects. */

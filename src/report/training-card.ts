@@ -1,8 +1,8 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PoisonManifest } from '../attacks/poison.js';
 import { resolvePrecision } from '../device.js';
 import { writeJsonAtomic } from '../formats/atomic-file.js';
+import { removeFile } from '../formats/folder.js';
 import { readJsonFile } from '../formats/json-file.js';
 import { checkFile, count, listOf, nullable, object, oneOf, record, text } from '../formats/json-shape.js';
 import { checkPoisonManifest } from '../formats/poison-manifest.js';
@@ -94,7 +94,7 @@ export async function saveTraining(
     history,
   };
   await writeJsonAtomic(join(folder, TRAINING_FILES.card), card);
-  await rm(join(folder, TRAINING_FILES.checkpoint), { force: true });
+  await removeFile(join(folder, TRAINING_FILES.checkpoint));
   return file;
 }
 

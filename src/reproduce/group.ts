@@ -1,16 +1,16 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DefenseBench, defendAndJudge } from '../defend-and-judge.js';
 import { type Device, type Precision, resolveDevice, resolvePrecision } from '../device.js';
 import { type ErrorCode, isAbort, PadFtError } from '../errors.js';
 import { type ExperimentContext, type ExperimentEvent, loadPair, RUN_FILES, warnOfWeakVictim } from '../experiment.js';
+import { openFolder, removeFile, shareFile } from '../formats/folder.js';
 import { MemoryWatch } from '../memory.js';
 import type { Model } from '../model.js';
 import { loadModel } from '../model-file.js';
 import type { NativeDevice } from '../native/contract.js';
 import { type PoisonedSet, poison } from '../poisoned-set.js';
-import { type CardFile, describeDataset, makeCard, removeCard, writeCard } from '../report/card.js';
-import { saveDefense } from '../report/defense-files.js';
+import { CARD_FILE, type CardFile, describeDataset, makeCard, writeCard } from '../report/card.js';
+import { defenseFiles, removeRun, saveDefense } from '../report/defense-files.js';
 import { describeEnvironment } from '../report/environment.js';
 import { judgeVictim, type VictimFigures } from '../report/judge.js';
 import { readTraining, saveTraining, TRAINING_FILES, type TrainingCard } from '../report/training-card.js';
@@ -19,8 +19,8 @@ import { writeTruth } from '../truth-file.js';
 import { findTraining, isTrainingOf, modelIsWhole, type WantedTraining } from './adopt.js';
 import { contentKey } from './canonical-json.js';
 import { type CellGroup, planOne } from './cells.js';
-import { readJudgement, writeJudgement } from './judgement.js';
-import { CellStore, makeFolder, shareFile } from './store.js';
+import { JUDGEMENT_FILE, readJudgement, writeJudgement } from './judgement.js';
+import { CellStore } from './store.js';
 
 /** A victim with its pending defences, as plain data: it may cross to another process. */
 export interface GroupTask extends CellGroup {
@@ -86,7 +86,7 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
   const pair = await watch.measure('load', () => loadPair({ dataset: cell.dataset, datasetOptions }, context));
   say({ type: 'stage', stage: 'poison', text: `${cell.name}: poisoning the training set` });
   using set = await watch.measure('poison', () => poison(pair, cell.poison, { device, signal }));
-  await makeFolder(folder);
+  await openFolder(folder, [...Object.values(TRAINING_FILES), RUN_FILES.truth, JUDGEMENT_FILE]);
   const truth = await writeTruth(join(folder, RUN_FILES.truth), set.truth, set.manifest);
 
   const { model, training } = await obtainVictim(task, folder, set, device, watch, context);
@@ -101,10 +101,10 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
     const own = new MemoryWatch(device);
     const home = store.defenseFolder(defense);
     try {
-      await makeFolder(home);
-      await removeCard(home);
-      const files: CardFile[] = [];
       const planned = planOne(defense.request, cell.seed, set.flip);
+      await openFolder(home, [CARD_FILE, ...Object.values(defenseFiles(planned.name))]);
+      await removeRun(home, [planned.name]);
+      const files: CardFile[] = [];
       const row = await defendAndJudge({ ...bench, watch: own }, planned, async (result) => {
         if (task.keepModels) files.push(...(await saveDefense(home, planned.name, result)));
       });
@@ -193,7 +193,7 @@ async function obtainVictim(
     return { model: await openVictim(folder, device), training: found.training };
   }
   say({ type: 'stage', stage: 'train', text: `${cell.name}: training the victim` });
-  await rm(join(folder, TRAINING_FILES.card), { force: true });
+  await removeFile(join(folder, TRAINING_FILES.card));
   await watch.measure('train', () => trainInto(folder, set, settings, device, context));
   return { model: await openVictim(folder, device), training: await readTraining(folder) };
 }
@@ -226,7 +226,7 @@ async function trainInto(
       (error.code === 'ERR_FILE_FORMAT' || (error.code === 'ERR_MODEL' && error.message.startsWith(checkpoint)));
     if (!unusable) throw error;
     onEvent?.({ type: 'warning', message: `starting anew: ${error.message}` });
-    await rm(checkpoint, { force: true });
+    await removeFile(checkpoint);
     return attempt();
   });
   using _ = training.model;

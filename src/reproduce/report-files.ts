@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../formats/atomic-file.js';
+import { openFolder } from '../formats/folder.js';
 import type { TableCells } from './cells.js';
 import { groupCells } from './cells.js';
 import { cellsCsv } from './csv.js';
@@ -9,7 +10,6 @@ import { type GridStates, tableLines } from './figures.js';
 import type { Grid } from './grid.js';
 import { htmlPage } from './html.js';
 import { markdownTable } from './markdown.js';
-import { makeFolder } from './store.js';
 
 /**
  * Writes what a reader opens: `NAME.md` for each table, `cells.csv`, `index.html` and a copy of each card under its readable name.
@@ -29,15 +29,20 @@ export async function writeReport(
     files.push(join(out, name));
     await writeIfChanged(join(out, name), content);
   };
-  await makeFolder(join(out, 'cards'));
-  for (const { name, key } of groups.flatMap(({ defenses }) => defenses)) {
+  const cells = groups.flatMap(({ defenses }) => defenses);
+  await openFolder(out, [...tables.map(({ table }) => `${table.name}.md`), 'cells.csv', 'index.html']);
+  await openFolder(
+    join(out, 'cards'),
+    cells.map(({ name }) => `${name}.json`),
+  );
+  for (const { name, key } of cells) {
     const found = states.defenses.get(key);
     if (found?.state !== 'done') continue;
     await writeIfChanged(join(out, 'cards', `${name}.json`), `${JSON.stringify(found.card, null, 2)}\n`);
   }
-  for (const cells of tables) {
-    const { name, title } = cells.table;
-    await put(`${name}.md`, markdownTable(title, tableLines(cells, states), differencesOf(grid, cells.table)));
+  for (const table of tables) {
+    const { name, title } = table.table;
+    await put(`${name}.md`, markdownTable(title, tableLines(table, states), differencesOf(grid, table.table)));
   }
   await put('cells.csv', cellsCsv(groups, states));
   await put('index.html', htmlPage(grid, tables, groups, states));

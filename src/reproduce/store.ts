@@ -1,4 +1,4 @@
-import { copyFile, link, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PadFtError } from '../errors.js';
 import { errorNumber } from '../formats/file-problem.js';
@@ -53,22 +53,6 @@ export async function foldersIn(folder: string): Promise<readonly string[]> {
   });
   const inner = entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name));
   return [folder, ...inner.sort()];
-}
-
-/** The same file under a second name: a hard link, or a copy across file systems. */
-export async function shareFile(from: string, to: string): Promise<void> {
-  await rm(to, { force: true });
-  await link(from, to).catch(() => copyFile(from, to));
-}
-
-/** ERR_FILE_WRITE */
-export async function makeFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
-    throw new PadFtError('ERR_FILE_WRITE', `${folder}: the folder could not be made (${errorNumber(error)})`, {
-      details: { path: folder },
-      cause: error,
-    });
-  });
 }
 
 /** A file that is missing or not what its format demands is no cell yet; it is made again. */

@@ -15,6 +15,7 @@ const QUICK = [
 const folder = temporaryFolder();
 const inFolder = { cwd: folder.path };
 const at = (...names: readonly string[]) => join(folder.path, ...names);
+const contentsOf = (name: string) => readdirSync(at(name)).map((file) => [file, sha256(at(name, file))]);
 const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
 
 beforeAll(buildCli);
@@ -81,6 +82,23 @@ describe('poison, train, defend, evaluate', () => {
     });
   });
 
+  it('train leaves a finished training as it was when a setting is wrong', async () => {
+    const before = contentsOf('victim');
+    writeFileSync(at('victim', 'checkpoint.safetensors'), 'of a training that was stopped');
+    const again = ['train', '--data', 'set', '--out', 'victim', ...TINY_TRAINING];
+    for (const [wrong, told] of [
+      [['--epochs', '0'], 'train.epochs: expected an integer in [1, 1000000], got 0'],
+      [['--batch-size', '401'], 'train.batchSize: expected at most the 400 rows of the data set, got 401'],
+      [['--precision', 'tf32'], 'precision: expected auto, fp32 or bf16 on the CPU'],
+    ] as const) {
+      const { code, stderr } = await padFt([...again, ...wrong], inFolder);
+      expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining(told) });
+    }
+    expect(readFileSync(at('victim', 'checkpoint.safetensors'), 'utf8')).toContain('was stopped');
+    rmSync(at('victim', 'checkpoint.safetensors'));
+    expect(contentsOf('victim')).toEqual(before);
+  });
+
   const defend = ['defend', '--model', 'victim/victim.safetensors', '--data', 'set', ...QUICK, ...COMPUTE];
 
   it('defend writes a model, suspects and a card, judged by the ground truth', async () => {
@@ -100,6 +118,21 @@ describe('poison, train, defend, evaluate', () => {
     const [head, ...suspects] = readFileSync(at('repaired', 'suspects.csv'), 'utf8').trimEnd().split('\n');
     expect(head).toBe('row,given,likely,posterior');
     expect(suspects).toHaveLength(card.rows[0]?.suspects ?? -1);
+  });
+
+  it('defend keeps an earlier result when it fails', async () => {
+    const before = contentsOf('repaired');
+    const { code } = await padFt([...defend, '--tune.learningRate', '1000000', '--out', 'repaired'], inFolder);
+    expect(code).toBe(1);
+    expect(contentsOf('repaired')).toEqual(before);
+  });
+
+  it('defend and train name a folder that cannot be made', async () => {
+    const train = ['train', '--data', 'set', '--epochs', '1', ...TINY_TRAINING];
+    for (const args of [defend, train]) {
+      const { code, stderr } = await padFt([...args, '--out', 'set/manifest.json/x'], inFolder);
+      expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('(ENOTDIR)') });
+    }
   });
 
   it('defends alike without the ground truth, which it never reads', async () => {

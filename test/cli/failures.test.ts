@@ -95,6 +95,21 @@ describe('a run that fails exits with 1', () => {
     expect(lastLine(stdout)).toMatchObject({ type: 'error', code: 'ERR_FILE_MISSING', details: { path: '/nowhere' } });
   });
 
+  it.each([
+    ['demo', ['--train-rows', '40', '--test-rows', '20']],
+    ['poison', ['--dataset', 'synthetic', '--train-rows', '40', '--test-rows', '20']],
+    ['train', ['--dataset', 'synthetic', '--train-rows', '40', '--test-rows', '20', '--batch-size', '8']],
+    ['reproduce', ['table1', '--scale', 'smoke']],
+  ])('%s, for a folder that cannot be made', async (command, args) => {
+    const { code, stdout } = await padFt([command, ...args, '--device', 'cpu', '--out', '/dev/null/x', '--json']);
+    expect(code).toBe(1);
+    expect(lastLine(stdout)).toMatchObject({
+      type: 'error',
+      code: 'ERR_FILE_WRITE',
+      message: expect.stringMatching(/^\/dev\/null\/x.* could not be made: a part of the path is a file.*ENOTDIR/),
+    });
+  });
+
   it('for a model that is not there, and for one that is something else', async () => {
     using folder = temporaryFolder();
     const model = join(folder.path, 'model.safetensors');

@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type ExperimentEvent, runExperiment } from '../../src/experiment.js';
@@ -153,6 +153,50 @@ test('what is wrong with a request is said before anything is trained', async ()
   await expect(run({ dataset: 'mnist' })).rejects.toThrow(/one of cifar10/);
   await expect(run({ seed: -1 })).rejects.toThrow(/seed/);
   await expect(run({ victim: join(folder, 'none') })).rejects.toMatchObject({ code: 'ERR_FILE_MISSING' });
+});
+
+test('a finished run stays as it was when the next request is wrong', async () => {
+  const folder = await madeFolder();
+  const { defenses: _, ...options } = tinyExperiment(folder);
+  const clip = { steps: 5, batchSize: 50 };
+  const tune = { epochs: 1, batchSize: 50 };
+  const quick = { always: true, holdout: 0, purify: { count: 60, rowsPerLabel: 20 }, clip, tune };
+  await runExperiment({ ...options, defenses: [{ name: 'first', options: quick }] });
+  await writeFile(join(folder, 'checkpoint.safetensors'), 'of a training that was stopped');
+  const contents = async () => Promise.all((await readdir(folder)).map((name) => readFile(join(folder, name))));
+  const before = await contents();
+  const wrong: readonly [change: object, told: RegExp][] = [
+    [{ train: { epochs: 0 } }, /train\.epochs/],
+    [{ train: { flip: 'yes' } }, /train\.flip/],
+    [{ train: { precision: 'tf32' } }, /precision/],
+    [{ train: { batchSize: 601 } }, /train\.batchSize/],
+    [{ train: { dropLast: false, batchSize: 599 } }, /train\.batchSize/],
+    [{ poison: { rate: 2 } }, /attack\.rate/],
+    [{ poison: { attackOptions: { patchSize: 0 } } }, /badnets\.patchSize/],
+    [{ poison: { attackOptions: { patchSize: 64 } } }, /badnets\.patchSize/],
+    [{ poison: { target: 4 } }, /attack\.target/],
+    [{ poison: { attack: 'wanet', rate: 0.02 }, train: { batchSize: 32 } }, /train\.batchSize: at poison rate 0\.02/],
+    [{ poisoning: 'never' }, /poisoning/],
+    [{ datasetOptions: { train: 0 } }, /train/],
+    [{ defenses: [{ name: 'a', options: { tune: { epochs: 0 } } }] }, /tune\.epochs/],
+    [{ victim: join(folder, 'none') }, /none/],
+    [{ victim: join(folder, 'truth.safetensors') }, /conv1\.weight/],
+    [{ victim: join(folder, 'first.pad.safetensors') }, /does not replace/],
+    [{ defences: [] }, /experiment\.defences: expected one of the options dataset,/],
+  ];
+  for (const [change, told] of wrong) {
+    await expect(runExperiment({ ...options, ...change }), String(told)).rejects.toThrow(told);
+    expect(await contents(), String(told)).toEqual(before);
+  }
+
+  // The next run takes the files of the earlier defences away, and what a killed write left an hour ago.
+  const [old, young] = ['.default.pad.safetensors.0123456789ab.tmp', '.victim.safetensors.0123456789ab.tmp'];
+  for (const name of [old, young]) await writeFile(join(folder, name), 'half');
+  const earlier = new Date(Date.now() - 2 * 60 * 60 * 1000);
+  await utimes(join(folder, old), earlier, earlier);
+  const { card } = await runExperiment({ ...options, defenses: [{ name: 'default', options: quick }] });
+  const named = card.files.map(({ path }) => path);
+  expect((await readdir(folder)).sort()).toEqual([young, CARD_FILE, ...named].sort());
 });
 
 test('a card is refused at its first wrong field, and changed files are noticed', async () => {

@@ -1,10 +1,10 @@
-import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { optionsForData, type PadFtResult, padFt, padFtSettings } from '../../defenses/pad-ft/index.js';
 import { type PadFtOptions, PRESET_NAMES, PRESETS, type PresetName } from '../../defenses/pad-ft/options.js';
 import { resolvePrecision } from '../../device.js';
 import { PadFtError } from '../../errors.js';
+import { openFolder } from '../../formats/folder.js';
 import type { Model } from '../../model.js';
 import { loadModel, saveModel } from '../../model-file.js';
 import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../../poisoned-set-file.js';
@@ -119,8 +119,7 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
   const loaded = await loadModel(flags.model, { device, ...modelOptions(flags) });
   using victim = loaded.model;
   using data = await loadTrainingData(flags.data, { device, signal });
-  await mkdir(flags.out, { recursive: true });
-  await removeCard(flags.out);
+  await openFolder(flags.out, [DEFENDED, SUSPECTS, CARD_FILE]);
 
   progress.stage(`defend, preset ${flags.preset}`);
   using result = await padFt(victim, data.train, optionsForData(options, data), {
@@ -129,6 +128,8 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
     onProgress: ({ stage, done, total }) => progress.update(stage, done, total),
   });
   progress.end();
+  // An earlier result stays whole until this one is there.
+  await removeCard(flags.out);
   const files = await writeFiles(flags.out, result);
   const trainRows = data.train.count;
 

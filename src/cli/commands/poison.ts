@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { AttackName } from '../../attacks/index.js';
 import type { DatasetName } from '../../datasets/index.js';
-import { type PoisonedSet, poison } from '../../poisoned-set.js';
+import { type PoisonedSet, poison, poisonSettings } from '../../poisoned-set.js';
 import { savePoisonedSet } from '../../poisoned-set-file.js';
 import { addPoisonFlags, poisonRequest } from '../attack-flags.js';
 import {
@@ -49,11 +49,12 @@ export function define(command: Command, run: Run): void {
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {
       const request = datasetRequest(flags.dataset, flags);
-      const settings = await poisonRequest(flags.attack, { ...flags });
+      const settings = { ...(await poisonRequest(flags.attack, { ...flags })), seed: flags.seed };
+      poisonSettings(settings);
       const { device } = await prepareCompute(session, flags);
       const pair = await loadRequested(session, request);
       session.progress.stage(`poison ${request.name}`);
-      using set = await poison(pair, { ...settings, seed: flags.seed }, { device, ...runContext(session, 'poison') });
+      using set = await poison(pair, settings, { device, ...runContext(session, 'poison') });
       session.progress.stage(`write ${flags.out}`);
       await savePoisonedSet(set, flags.out);
       if (flags.preview !== undefined) await writePreview(flags.preview, set);

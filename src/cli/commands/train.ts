@@ -1,10 +1,17 @@
 import { existsSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { PadFtError } from '../../errors.js';
+import { openFolder, removeFile } from '../../formats/folder.js';
 import { saveTraining, TRAINING_FILES, type TrainingSubject } from '../../report/training-card.js';
-import { type EpochReport, TRAIN_DEFAULTS, type TrainSettings, train } from '../../train.js';
+import {
+  checkBatches,
+  type EpochReport,
+  TRAIN_DEFAULTS,
+  type TrainSettings,
+  train,
+  trainSettings,
+} from '../../train.js';
 import { TRAIN_GROUP } from '../fields.js';
 import {
   addComputeFlags,
@@ -61,18 +68,21 @@ export function define(command: Command, run: Run): void {
 
 async function trainVictim(session: Session, flags: Flags, given: Partial<TrainSettings>): Promise<void> {
   checkDataFlags(flags);
+  trainSettings(given);
   const compute = await prepareCompute(session, flags);
   const { progress, output } = session;
   const files = filesOf(flags.out);
   checkStart(session, files, flags.resume ?? false);
   using source = await openTrainingSource(session, compute, flags);
-  await mkdir(flags.out, { recursive: true });
+  const { precision } = compute;
+  const settings = trainSettings({ flip: source.flip && TRAIN_DEFAULTS.flip, ...given, precision });
+  checkBatches(settings, source.train.count, null);
+  await openFolder(flags.out, Object.values(TRAINING_FILES));
   // From here on the folder is not a finished training.
-  await rm(files.card, { force: true });
-  if (!flags.resume) await rm(files.checkpoint, { force: true });
+  await removeFile(files.card);
+  if (!flags.resume) await removeFile(files.checkpoint);
 
   progress.stage('train');
-  const settings = { flip: source.flip && TRAIN_DEFAULTS.flip, ...given, precision: compute.precision };
   const training = await train(source.train, source, settings, {
     ...runContext(session, 'epoch'),
     checkpoint: files.checkpoint,
@@ -107,7 +117,8 @@ function checkStart(session: Session, files: TrainingFiles, resume: boolean): vo
   const stopped = existsSync(files.checkpoint);
   if (!resume && stopped)
     session.progress.warning(`starting anew: ${files.checkpoint} is thrown away (--resume would continue it)`);
-  if (!resume || stopped) return;
+  if (!resume) return;
+  // Whatever the folder holds besides: this is written last.
   if (existsSync(files.card)) {
     throw new PadFtError(
       'ERR_OPTION',
@@ -117,7 +128,7 @@ function checkStart(session: Session, files: TrainingFiles, resume: boolean): vo
       },
     );
   }
-  session.progress.note(`${files.checkpoint} is not there: training starts at the first epoch`);
+  if (!stopped) session.progress.note(`${files.checkpoint} is not there: training starts at the first epoch`);
 }
 
 function describeData(source: TrainingSource, flags: DataFlags): TrainingSubject {
