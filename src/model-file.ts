@@ -1,7 +1,9 @@
 import type { Device } from './device.js';
-import { PadFtError } from './errors.js';
+import { describe, PadFtError } from './errors.js';
+import { type Check, checkJson, finite, listOf, positive, wrong } from './formats/json-shape.js';
 import { readSafetensors, writeSafetensors } from './formats/safetensors.js';
-import { Model, type ModelName, NO_BOUNDS } from './model.js';
+import { safeText } from './formats/terminal.js';
+import { MODEL_NAMES, Model, type ModelName, NO_BOUNDS } from './model.js';
 import type { NativeBounds, StateEntry } from './native/contract.js';
 
 /**
@@ -76,19 +78,23 @@ export interface LoadedModel {
   readonly model: Model;
   readonly metadata: ReadonlyMap<string, string>;
   readonly extra: ReadonlyMap<string, StateEntry>;
+  /** Tensors that hold NaN or an infinity: the file is what its format demands, but such a network predicts nothing. */
+  readonly nonFinite: readonly string[];
 }
 
 /**
  * Reads a model written by `saveModel`, or a PyTorch state dict in safetensors when `mean` and `std` are given. Tensors
  * are matched by name and shape.
  *
- * @throws PadFtError ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_MODEL (every missing, unexpected or mis-shaped tensor)
+ * @throws PadFtError ERR_FILE_MISSING; ERR_FILE_FORMAT, metadata included; ERR_MODEL (every missing, unexpected or
+ * mis-shaped tensor, an unknown architecture, wrong bounds); ERR_OPTION for what `options` state; ERR_DEVICE; ERR_OOM
  */
 export async function loadModel(path: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
   const { tensors, metadata } = await readSafetensors(path);
   const state: StateEntry[] = [];
   const extra = new Map<string, StateEntry>();
   const clip = new Map<string, Float32Array>();
+  const nonFinite: string[] = [];
   for (const [name, tensor] of tensors) {
     if (tensor.dtype !== 'F32' && tensor.dtype !== 'I64') {
       throw new PadFtError(
@@ -100,7 +106,8 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
       );
     }
     const entry: StateEntry = { name, dtype: tensor.dtype, shape: tensor.shape, data: tensor.data };
-    if (name.startsWith(PREFIX)) clip.set(name, floats(entry));
+    if (tensor.dtype === 'F32' && !floats(entry).every(Number.isFinite)) nonFinite.push(name);
+    if (name.startsWith(PREFIX)) clip.set(name, bound(path, entry));
     else if (options.extraPrefixes?.some((prefix) => name.startsWith(prefix))) extra.set(name, entry);
     else state.push(entry);
   }
@@ -110,11 +117,21 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
     model.bounds = joinBounds(path, model, clip);
   } catch (error) {
     model.dispose();
-    throw error instanceof PadFtError && error.code === 'ERR_MODEL' && !error.message.startsWith(path)
-      ? new PadFtError('ERR_MODEL', `${path}: ${error.message}`, { details: { path, ...error.details }, cause: error })
-      : error;
+    // The core names a wrong option or state; that it came out of a file only this function knows.
+    const ofFile = error instanceof PadFtError && (error.code === 'ERR_MODEL' || error.code === 'ERR_OPTION');
+    if (!ofFile || error.message.startsWith(path)) throw error;
+    throw modelError(path, error.message, error.details, error);
   }
-  return { model, metadata, extra };
+  return { model, metadata, extra, nonFinite };
+}
+
+function modelError(
+  path: string,
+  problem: string,
+  details: Readonly<Record<string, unknown>> = {},
+  cause?: unknown,
+): PadFtError {
+  return new PadFtError('ERR_MODEL', safeText(`${path}: ${problem}`), { details: { path, ...details }, cause });
 }
 
 function architecture(
@@ -126,21 +143,25 @@ function architecture(
   const find = (name: string) => {
     const entry = state.find((candidate) => candidate.name === name);
     if (entry === undefined || entry.shape.length < 2) {
-      throw new PadFtError('ERR_MODEL', `${path}: no tensor ${name}: this is not a state dict of preact-resnet18`, {
-        details: { path, name },
-      });
+      throw modelError(path, `no tensor ${name}: this is not a state dict of preact-resnet18`, { name });
     }
     return entry.shape as readonly [number, number, ...number[]];
   };
   // Shapes say width and classes; the metadata only what shapes cannot.
-  const width = find('conv1.weight')[0];
-  const classes = find('linear.weight')[0];
-  const numbers = (key: string) => {
+  const [width, channels] = find('conv1.weight');
+  const [classes] = find('linear.weight');
+  if (width < 1 || classes < 2) {
+    throw modelError(path, `expected at least one channel and two classes, got ${width} and ${classes}`);
+  }
+  const numbers = (key: string, check: Check<number>) => {
     const text = metadata.get(key);
-    return text === undefined ? undefined : (JSON.parse(text) as number[]);
+    if (text === undefined) return undefined;
+    const found = checkJson(listOf(check), text, { file: path, path: key });
+    if (found.length === channels) return found;
+    throw wrong({ file: path, path: key }, `one number for each of the ${channels} input channels`, found);
   };
-  const mean = options.mean ?? numbers('pad-ft.mean');
-  const std = options.std ?? numbers('pad-ft.std');
+  const mean = options.mean ?? numbers('pad-ft.mean', finite);
+  const std = options.std ?? numbers('pad-ft.std', positive);
   if (mean === undefined || std === undefined) {
     throw new PadFtError(
       'ERR_MODEL',
@@ -148,7 +169,7 @@ function architecture(
       { details: { path } },
     );
   }
-  const name = options.model ?? (metadata.get('pad-ft.model') as ModelName | undefined);
+  const name = options.model ?? knownModel(path, metadata.get('pad-ft.model'));
   return {
     ...(name === undefined ? {} : { name }),
     classes,
@@ -157,6 +178,18 @@ function architecture(
     std,
     ...(options.device === undefined ? {} : { device: options.device }),
   };
+}
+
+function knownModel(path: string, name: string | undefined): ModelName | undefined {
+  if (name === undefined) return undefined;
+  const found = MODEL_NAMES.find((known) => known === name);
+  if (found !== undefined) return found;
+  throw modelError(path, `pad-ft.model: expected one of ${MODEL_NAMES.join(', ')}, got ${describe(name)}`);
+}
+
+function bound(path: string, entry: StateEntry): Float32Array {
+  if (entry.dtype === 'F32') return floats(entry);
+  throw modelError(path, `${entry.name}: expected F32, got ${entry.dtype}`, { name: entry.name });
 }
 
 function floats(entry: StateEntry): Float32Array {

@@ -3,14 +3,27 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { sha256Hex } from './attacks/trigger.js';
 import { Dataset } from './dataset.js';
-import type { ImageSet } from './datasets/image-set.js';
+import { checkImageSet, type ImageSet } from './datasets/image-set.js';
 import type { Device } from './device.js';
 import { PadFtError } from './errors.js';
 import { type WrittenFile, writeJsonAtomic } from './formats/atomic-file.js';
 import { describeFileProblem, openRegularFile } from './formats/file-problem.js';
 import { openFolder, removeFile } from './formats/folder.js';
 import { readJsonFile } from './formats/json-file.js';
-import { checkFile, count, finite, flag, listOf, object, oneOf, record, sha256, text } from './formats/json-shape.js';
+import {
+  checkFile,
+  count,
+  finite,
+  flag,
+  listOf,
+  object,
+  oneOf,
+  positive,
+  record,
+  sha256,
+  text,
+  wrong,
+} from './formats/json-shape.js';
 import { parseSafetensors, type SafetensorsFile, writeSafetensors } from './formats/safetensors.js';
 import { safeText } from './formats/terminal.js';
 import { type RunContext, throwIfAborted } from './native/job.js';
@@ -52,7 +65,7 @@ const checkManifest = object<FolderManifest>({
     name: text,
     classNames: listOf(text),
     mean: listOf(finite),
-    std: listOf(finite),
+    std: listOf(positive),
     flip: flag,
     provenance: record,
   }),
@@ -69,7 +82,7 @@ export interface TrainingData extends Disposable {
   /** Of the clean data. */
   readonly provenance: Readonly<Record<string, unknown>>;
   readonly train: Dataset;
-  /** True when the folder also holds the test set and the ground truth, so that `loadPoisonedSet` reads it. */
+  /** True when the manifest also names the test set and the ground truth, and they are there: `loadPoisonedSet` reads it. */
   readonly judged: boolean;
 }
 
@@ -159,7 +172,9 @@ export async function loadPoisonedSet(folder: string, options: LoadFolderOptions
 export async function loadTrainingData(folder: string, options: LoadFolderOptions = {}): Promise<TrainingData> {
   const manifest = await readManifest(folder);
   const train = await loadImages(folder, manifest, TRAIN_FILE, options);
-  const judged = [TEST_FILE, TRUTH_FILE].every((name) => existsSync(join(folder, name)));
+  // A file that the manifest does not name is not of this set, whatever it is called.
+  const listed = new Set(manifest.files.map(({ path }) => path));
+  const judged = [TEST_FILE, TRUTH_FILE].every((name) => listed.has(name) && existsSync(join(folder, name)));
   return { ...manifest.dataset, train, judged, [Symbol.dispose]: () => train.dispose() };
 }
 
@@ -194,7 +209,13 @@ async function loadImages(
 ): Promise<Dataset> {
   throwIfAborted(options.signal);
   const path = join(folder, name);
-  const set = parseImages(await readChecked(folder, manifest, name), manifest.dataset.classNames.length, path);
+  const { classNames, mean } = manifest.dataset;
+  const set = parseImages(await readChecked(folder, manifest, name), classNames.length, path);
+  checkImageSet(set, path);
+  if (set.shape.channels !== mean.length) {
+    const at = { file: join(folder, MANIFEST_FILE), path: 'dataset.mean' };
+    throw wrong(at, `a number for each of the ${set.shape.channels} channels of ${name}`, mean);
+  }
   return Dataset.from(set, options.device);
 }
 
@@ -223,7 +244,12 @@ function parseImages({ tensors }: SafetensorsFile, classes: number, path: string
 
 async function readManifest(folder: string): Promise<FolderManifest> {
   const path = join(folder, MANIFEST_FILE);
-  return checkFile(checkManifest, await readJsonFile(path), path);
+  const manifest = checkFile(checkManifest, await readJsonFile(path), path);
+  const { classNames, mean, std } = manifest.dataset;
+  const at = (field: string) => ({ file: path, path: `dataset.${field}` });
+  if (classNames.length < 2) throw wrong(at('classNames'), 'at least two names', classNames);
+  if (std.length !== mean.length) throw wrong(at('std'), `as many numbers as mean has (${mean.length})`, std);
+  return manifest;
 }
 
 /** Reads one of the folder's files once: the bytes that are compared with the manifest are the bytes that are used. */

@@ -4,6 +4,9 @@ import type { Dataset } from './dataset.js';
 import { PRECISIONS, type Precision, resolvePrecision } from './device.js';
 import { invalidOption, isAbort, PadFtError } from './errors.js';
 import { type Evaluation, evaluate, type TestSets } from './evaluate.js';
+import { checkJson, listOf, object, record, sha256 } from './formats/json-shape.js';
+import { safeText } from './formats/terminal.js';
+import { checkEpoch, checkTrainSettings } from './formats/training-shape.js';
 import { MODEL_NAMES, Model, type ModelName } from './model.js';
 import { loadModel, saveModel } from './model-file.js';
 import type { NativePrecision, NativeTrainer, StateEntry, WarpRecipe } from './native/contract.js';
@@ -237,36 +240,7 @@ async function begin(
   const makeTrainer = (model: Model) =>
     callNative(() => loadAddon().createTrainer(model.native, { momentum, weightDecay }));
   if (context.resume && context.checkpoint !== undefined && existsSync(context.checkpoint)) {
-    const loaded = await loadModel(context.checkpoint, { device: data.device, extraPrefixes: ['trainer.'] });
-    const saved = loaded.metadata.get('pad-ft.train');
-    const values = loaded.extra.get(MOMENTUM);
-    if (saved === undefined || values === undefined) {
-      throw new PadFtError(
-        'ERR_MODEL',
-        `${context.checkpoint} is a model, not a checkpoint; train without --resume, or name another file`,
-      );
-    }
-    const before = JSON.parse(saved) as { settings: TrainSettings; history: EpochReport[]; data: string };
-    const { history } = before;
-    const changed = Object.keys(settings).filter(
-      (key) => Reflect.get(before.settings, key) !== Reflect.get(settings, key),
-    );
-    if (before.data !== fingerprint(data, normalisation, context.recipe ?? null)) changed.push('the training set');
-    if (changed.length > 0) {
-      loaded.model.dispose();
-      throw new PadFtError(
-        'ERR_MODEL',
-        `${context.checkpoint} was made with something else (${changed.join(', ')}); use the same, or train without --resume`,
-        {
-          details: { changed },
-        },
-      );
-    }
-    const trainer = makeTrainer(loaded.model);
-    // Not slice(): on a Buffer that is a view, and its buffer the whole file.
-    const bytes = new Uint8Array(values.data);
-    await runJob(context.signal, () => trainer.loadState(new Float32Array(bytes.buffer)));
-    return { model: loaded.model, trainer, history };
+    return resume(context.checkpoint, data, normalisation, settings, context, makeTrainer);
   }
   const model = Model.create({
     name: settings.model,
@@ -278,6 +252,63 @@ async function begin(
     device: data.device,
   });
   return { model, trainer: makeTrainer(model), history: [] };
+}
+
+interface Checkpoint {
+  readonly settings: TrainSettings;
+  readonly history: readonly EpochReport[];
+  /** The fingerprint of what it was trained on. */
+  readonly data: string;
+}
+
+const checkCheckpoint = object<Checkpoint>({
+  // A setting that the file's version did not have yet was at what is its default now.
+  settings: (value, at) => checkTrainSettings({ ...TRAIN_DEFAULTS, ...record(value, at) }, at),
+  history: listOf(checkEpoch),
+  data: sha256,
+});
+
+async function resume(
+  path: string,
+  data: Dataset,
+  normalisation: Normalisation,
+  settings: TrainSettings,
+  context: TrainContext,
+  makeTrainer: (model: Model) => NativeTrainer,
+): Promise<Start> {
+  const { model, metadata, extra } = await loadModel(path, { device: data.device, extraPrefixes: ['trainer.'] });
+  try {
+    const saved = metadata.get('pad-ft.train');
+    const momentum = extra.get(MOMENTUM);
+    if (saved === undefined || momentum?.dtype !== 'F32') {
+      throw checkpointError(path, 'is a model, not a checkpoint; train without --resume, or name another file');
+    }
+    const before = checkJson(checkCheckpoint, saved, { file: path, path: 'pad-ft.train' });
+    const changed: string[] = Object.keys(settings).filter(
+      (key) => Reflect.get(before.settings, key) !== Reflect.get(settings, key),
+    );
+    if (before.data !== fingerprint(data, normalisation, context.recipe ?? null)) changed.push('the training set');
+    if (changed.length > 0) {
+      const problem = `was made with something else (${changed.join(', ')}); use the same, or train without --resume`;
+      throw checkpointError(path, problem, { changed });
+    }
+    const trainer = makeTrainer(model);
+    // Not slice(): on a Buffer that is a view, and its buffer the whole file.
+    const bytes = new Uint8Array(momentum.data);
+    await runJob(context.signal, () => trainer.loadState(new Float32Array(bytes.buffer))).catch((error: unknown) => {
+      callNative(() => trainer.dispose());
+      const unfit = error instanceof PadFtError && error.code === 'ERR_MODEL';
+      throw unfit ? checkpointError(path, `does not fit: ${error.message}`) : error;
+    });
+    return { model, trainer, history: before.history };
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+function checkpointError(path: string, problem: string, details: Readonly<Record<string, unknown>> = {}): PadFtError {
+  return new PadFtError('ERR_MODEL', safeText(`${path} ${problem}`), { details: { path, ...details } });
 }
 
 /** Rows whose pixels tell two training sets apart: a trigger shows in a tenth of them, or in one of a hundred. */

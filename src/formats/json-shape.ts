@@ -18,6 +18,17 @@ export function checkFile<T>(check: Check<T>, value: unknown, file: string): T {
   return check(value, { file, path: '' });
 }
 
+/** Checks JSON inside a file: a value of its metadata, named `path` in messages. */
+export function checkJson<T>(check: Check<T>, json: string, { file, path }: Place): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    throw wrong({ file, path }, 'JSON', json);
+  }
+  return check(value, { file, path });
+}
+
 export const text: Check<string> = (value, at) => {
   if (typeof value !== 'string') throw wrong(at, 'a string', value);
   return value;
@@ -31,6 +42,13 @@ export const flag: Check<boolean> = (value, at) => {
 export const finite: Check<number> = (value, at) => {
   if (typeof value !== 'number' || !Number.isFinite(value)) throw wrong(at, 'a finite number', value);
   return value;
+};
+
+/** A finite number > 0. */
+export const positive: Check<number> = (value, at) => {
+  const number = finite(value, at);
+  if (number <= 0) throw wrong(at, 'a number > 0', value);
+  return number;
 };
 
 /** An integer ≥ 0. */

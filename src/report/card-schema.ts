@@ -4,9 +4,7 @@ import { STAGES, type StageView } from '../defenses/pad-ft/gate.js';
 import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
 import { PRESET_NAMES, PURIFIERS } from '../defenses/pad-ft/options.js';
 import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
-import { PRECISIONS } from '../device.js';
 import { PadFtError } from '../errors.js';
-import type { Evaluation } from '../evaluate.js';
 import {
   type Check,
   checkFile,
@@ -25,11 +23,10 @@ import {
   wrong,
 } from '../formats/json-shape.js';
 import { checkPoisonManifest } from '../formats/poison-manifest.js';
+import { checkEpoch, checkEvaluation, checkTrainSettings } from '../formats/training-shape.js';
 import type { StageCost } from '../memory.js';
 import type { Purity, PurityReport, SuspectRates } from '../metrics.js';
-import { MODEL_NAMES } from '../model.js';
-import { SCHEDULES } from '../schedule.js';
-import { type EpochReport, POISONINGS, type TrainSettings } from '../train.js';
+import { POISONINGS } from '../train.js';
 import type {
   CardConfig,
   CardCost,
@@ -75,44 +72,8 @@ const fileName: Check<string> = (value, at) => {
   return name;
 };
 
-const evaluation = object<Evaluation>({
-  acc: fraction,
-  asr: nullable(fraction),
-  asrIncludingTarget: nullable(fraction),
-  ra: nullable(fraction),
-});
-
-/** Checks an epoch of a training that came out of a file. */
-export const checkEpoch = object<EpochReport>({
-  epoch: count,
-  epochs: count,
-  learningRate: finite,
-  loss: finite,
-  trainAccuracy: fraction,
-  imagesPerSecond: finite,
-  seconds: finite,
-  evaluation: nullable(evaluation),
-});
-
 const cost = object<StageCost>({ stage: text, seconds: finite, peakBytes: count });
 const rowCost = object<CardCost>({ stage: text, seconds: finite, peakBytes: count, measuredBy: optional(text) });
-
-/** Checks the settings of a training that came out of a file. */
-export const checkTrainSettings = object<TrainSettings>({
-  model: oneOf(MODEL_NAMES),
-  width: count,
-  epochs: count,
-  batchSize: count,
-  learningRate: finite,
-  schedule: oneOf(SCHEDULES),
-  momentum: finite,
-  weightDecay: finite,
-  cropPadding: count,
-  flip: flag,
-  dropLast: flag,
-  seed: count,
-  precision: oneOf(PRECISIONS),
-});
 
 const purity = object<Purity>({
   rows: count,
@@ -125,9 +86,9 @@ const purity = object<Purity>({
 
 const figures = object<DefenseFigures>({
   evaluations: object<DefenseFigures['evaluations']>({
-    victim: nullable(evaluation),
-    pad: nullable(evaluation),
-    'pad-ft': nullable(evaluation),
+    victim: nullable(checkEvaluation),
+    pad: nullable(checkEvaluation),
+    'pad-ft': nullable(checkEvaluation),
   }),
   der: object<DefenseFigures['der']>({ pad: nullable(fraction), 'pad-ft': nullable(fraction) }),
   targetLabel: nullable(count),
@@ -250,7 +211,7 @@ const card = object<RunCard>({
   }),
   environment: checkEnvironment,
   files: listOf(checkCardFile),
-  victim: object<CardVictim>({ history: listOf(checkEpoch), evaluation: nullable(evaluation) }),
+  victim: object<CardVictim>({ history: listOf(checkEpoch), evaluation: nullable(checkEvaluation) }),
   rows: listOf(row),
   costs: listOf(cost),
 });

@@ -6,12 +6,13 @@ import { removeFile } from '../formats/folder.js';
 import { readJsonFile } from '../formats/json-file.js';
 import { checkFile, count, listOf, nullable, object, oneOf, record, text } from '../formats/json-shape.js';
 import { checkPoisonManifest } from '../formats/poison-manifest.js';
+import { checkEpoch, checkTrainSettings } from '../formats/training-shape.js';
 import { saveModel } from '../model-file.js';
 import type { NativeDevice } from '../native/contract.js';
 import { type EpochReport, TRAIN_DEFAULTS, type Training, type TrainSettings } from '../train.js';
 import { VERSION } from '../version.js';
 import type { CardFile } from './card.js';
-import { checkCardFile, checkEnvironment, checkEpoch, checkTrainSettings } from './card-schema.js';
+import { checkCardFile, checkEnvironment } from './card-schema.js';
 import { type CardEnvironment, describeEnvironment } from './environment.js';
 
 /** The files of a training's folder. `training.json` is written last, the checkpoint then removed. */

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { PadFtError } from '../errors.js';
-import type { Evaluation } from '../evaluate.js';
-import { type Check, checkFile, fraction, nullable, object } from '../formats/json-shape.js';
+import { checkFile } from '../formats/json-shape.js';
 import { readSafetensors, writeSafetensors } from '../formats/safetensors.js';
+import { checkEvaluation } from '../formats/training-shape.js';
 import type { VictimFigures } from '../report/judge.js';
 import { copyOf } from '../truth-file.js';
 
@@ -15,13 +15,6 @@ export const JUDGEMENT_FILE = 'judgement.safetensors';
 /** What a judgement belongs to: `contentKey` of victim, data and precision. */
 const KEY = 'pad-ft.judgement';
 const EVALUATION = 'pad-ft.evaluation';
-
-const checkEvaluation: Check<Evaluation> = object<Evaluation>({
-  acc: fraction,
-  asr: nullable(fraction),
-  asrIncludingTarget: nullable(fraction),
-  ra: nullable(fraction),
-});
 
 /** @throws PadFtError ERR_FILE_WRITE */
 export async function writeJudgement(folder: string, key: string, figures: VictimFigures): Promise<void> {

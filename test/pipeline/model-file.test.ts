@@ -1,0 +1,172 @@
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { Dataset } from '../../src/dataset.js';
+import { loadDatasetPair } from '../../src/datasets/index.js';
+import { readSafetensors, type SafetensorsEntry, writeSafetensors } from '../../src/formats/safetensors.js';
+import { Model } from '../../src/model.js';
+import { loadModel, saveModel } from '../../src/model-file.js';
+import { poison } from '../../src/poisoned-set.js';
+import { loadTrainingData, savePoisonedSet } from '../../src/poisoned-set-file.js';
+import { train } from '../../src/train.js';
+import { madeFolder } from './made.js';
+
+const device = 'cpu';
+const MEAN = [0.5, 0.5, 0.5];
+const STD = [0.2, 0.2, 0.2];
+
+/** Writes a model file that differs from a good one in its metadata or its tensors. */
+async function changedModel(
+  change: Readonly<Record<string, string>>,
+  map: (entry: SafetensorsEntry) => SafetensorsEntry = (entry) => entry,
+): Promise<string> {
+  const path = join(await madeFolder(), 'model.safetensors');
+  using model = Model.create({ classes: 3, width: 4, mean: MEAN, std: STD, device });
+  const bounds = new Float32Array(model.siteChannels).fill(1);
+  model.bounds = { max: bounds, mean: null };
+  await saveModel(model, path);
+  const { tensors, metadata } = await readSafetensors(path);
+  const entries = Array.from(tensors, ([name, tensor]) => map({ name, ...tensor }));
+  await writeSafetensors(path, entries, { ...Object.fromEntries(metadata), ...change });
+  return path;
+}
+
+function filled(name: string, value: number): (entry: SafetensorsEntry) => SafetensorsEntry {
+  return (entry) => {
+    if (entry.name !== name) return entry;
+    const values = new Float32Array(entry.data.byteLength / 4).fill(value);
+    return { ...entry, data: new Uint8Array(values.buffer) };
+  };
+}
+
+test.each([
+  ['pad-ft.mean', '"abc"', /pad-ft\.mean: expected an array/],
+  ['pad-ft.mean', 'abc', /pad-ft\.mean: expected JSON/],
+  ['pad-ft.mean', 'null', /pad-ft\.mean: expected an array/],
+  ['pad-ft.mean', '{}', /pad-ft\.mean: expected an array/],
+  ['pad-ft.mean', '[0.5]', /pad-ft\.mean: expected one number for each of the 3/],
+  ['pad-ft.mean', '[0.5,null,0.5]', /pad-ft\.mean\[1\]: expected a finite number/],
+  ['pad-ft.std', '[0,0,0]', /pad-ft\.std\[0\]: expected a number > 0/],
+])('metadata %s: %s is refused with the file', async (key, value, told) => {
+  const path = await changedModel({ [key]: value });
+  const error = await loadModel(path, { device }).catch((reason: unknown) => reason);
+  expect(error).toMatchObject({ code: 'ERR_FILE_FORMAT', message: expect.stringMatching(told), details: { path } });
+  expect(error).toMatchObject({ message: expect.stringContaining(path) });
+});
+
+test('an unknown architecture and wrong bounds are refused with the file', async () => {
+  const bound = 'clip.layer1.0.relu1.max';
+  const cases: readonly [path: string, told: RegExp][] = [
+    [await changedModel({ 'pad-ft.model': 'vgg' }), /pad-ft\.model: expected one of preact-resnet18, got "vgg"/],
+    [await changedModel({}, filled(bound, -1)), /expected bounds/],
+    [await changedModel({}, filled(bound, Number.NaN)), /expected bounds/],
+    [
+      await changedModel({}, (entry) =>
+        entry.name === bound ? { ...entry, dtype: 'I64', shape: [entry.data.byteLength / 8] } : entry,
+      ),
+      /clip\.layer1\.0\.relu1\.max: expected F32, got I64/,
+    ],
+  ];
+  for (const [path, told] of cases) {
+    const error = await loadModel(path, { device }).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: 'ERR_MODEL', message: expect.stringMatching(told), details: { path } });
+    expect(error).toMatchObject({ message: expect.stringMatching(`^${path}: `) });
+  }
+  // What the caller states is the caller's mistake.
+  const stated = loadModel(await changedModel({}), { device, std: [0, 0, 0] });
+  await expect(stated).rejects.toMatchObject({ code: 'ERR_OPTION' });
+});
+
+test('weights that are no numbers load, and are named', async () => {
+  const good = await loadModel(await changedModel({}), { device });
+  expect(good.nonFinite).toEqual([]);
+  for (const value of [Number.NaN, Number.NEGATIVE_INFINITY]) {
+    const { model, nonFinite } = await loadModel(await changedModel({}, filled('linear.bias', value)), { device });
+    expect(nonFinite).toEqual(['linear.bias']);
+    model.dispose();
+  }
+  good.model.dispose();
+});
+
+test('a checkpoint that is none is refused with the file', async () => {
+  const pair = await loadDatasetPair('synthetic', { classes: 3, train: 32, test: 8 });
+  using data = Dataset.from(pair.train, device);
+  const settings = { width: 4, epochs: 2, batchSize: 16, precision: 'fp32' as const };
+  const checkpoint = join(await madeFolder(), 'checkpoint.safetensors');
+  const run = (epochs: number) => train(data, pair, { ...settings, epochs }, { checkpoint, resume: true });
+  (await run(2)).model.dispose();
+  const { tensors, metadata } = await readSafetensors(checkpoint);
+  const entries = Array.from(tensors, ([name, tensor]): SafetensorsEntry => ({ name, ...tensor }));
+  const rewrite = (text: string, kept = entries) =>
+    writeSafetensors(checkpoint, kept, { ...Object.fromEntries(metadata), 'pad-ft.train': text });
+  const saved = metadata.get('pad-ft.train') ?? '';
+
+  for (const [text, told] of [
+    ['abc', 'pad-ft.train: expected JSON'],
+    ['null', 'pad-ft.train: expected an object'],
+    ['{}', 'pad-ft.train.settings: expected an object'],
+    [JSON.stringify({ ...JSON.parse(saved), history: [{}] }), 'pad-ft.train.history[0].epoch: expected an integer'],
+  ] as const) {
+    await rewrite(text);
+    const message = expect.stringContaining(`${checkpoint}: ${told}`);
+    await expect(run(2), text).rejects.toMatchObject({ code: 'ERR_FILE_FORMAT', message });
+  }
+  const momentum = (entry: SafetensorsEntry) => entry.name === 'trainer.momentum';
+  await rewrite(
+    saved,
+    entries.map((entry) => (momentum(entry) ? { ...entry, shape: [1], data: entry.data.slice(0, 4) } : entry)),
+  );
+  await expect(run(2)).rejects.toMatchObject({ code: 'ERR_MODEL', message: expect.stringContaining(checkpoint) });
+
+  // Untouched it resumes: there is nothing left to train.
+  await rewrite(saved);
+  const again = await run(2);
+  expect(again.history).toHaveLength(2);
+  again.model.dispose();
+});
+
+test('a manifest with numbers that no network can use is refused with its path', async () => {
+  const folder = await madeFolder();
+  const path = join(folder, 'manifest.json');
+  const pair = await loadDatasetPair('synthetic', { classes: 3, train: 32, test: 8 });
+  using set = await poison(pair, { rate: 0.2 }, { device });
+  await savePoisonedSet(set, folder);
+  const good = await readFile(path, 'utf8');
+  for (const [change, told] of [
+    [{ std: [0, 0, 0] }, 'dataset.std[0]: expected a number > 0'],
+    [{ std: [0.2] }, 'dataset.std: expected as many numbers as mean has (3)'],
+    [{ mean: [0.5], std: [0.2] }, 'dataset.mean: expected a number for each of the 3 channels'],
+    [{ classNames: [] }, 'dataset.classNames: expected at least two names'],
+  ] as const) {
+    const manifest = JSON.parse(good) as { dataset: object };
+    await writeFile(path, JSON.stringify({ ...manifest, dataset: { ...manifest.dataset, ...change } }));
+    const message = expect.stringContaining(`${path}: ${told}`);
+    await expect(loadTrainingData(folder, { device })).rejects.toMatchObject({ code: 'ERR_FILE_FORMAT', message });
+  }
+  const manifest = JSON.parse(good) as { dataset: object };
+  await writeFile(path, JSON.stringify({ ...manifest, dataset: { ...manifest.dataset, classNames: ['a', 'b'] } }));
+  await expect(loadTrainingData(folder, { device })).rejects.toMatchObject({
+    code: 'ERR_DATA',
+    message: expect.stringContaining(join(folder, 'train.safetensors')),
+  });
+});
+
+test('files that the manifest does not name are not the ground truth', async () => {
+  const folder = await madeFolder();
+  const path = join(folder, 'manifest.json');
+  const pair = await loadDatasetPair('synthetic', { classes: 3, train: 32, test: 8 });
+  using set = await poison(pair, { rate: 0.2 }, { device });
+  await savePoisonedSet(set, folder);
+  const manifest = JSON.parse(await readFile(path, 'utf8')) as { files: { path: string }[] };
+  const files = manifest.files.filter((file) => file.path === 'train.safetensors');
+  await writeFile(path, JSON.stringify({ ...manifest, files }));
+  using stray = await loadTrainingData(folder, { device });
+  expect(stray.judged).toBe(false);
+
+  // Named and not there: the folder was given away without it.
+  await writeFile(path, JSON.stringify(manifest));
+  await mkdir(join(folder, 'kept'));
+  await rename(join(folder, 'truth.safetensors'), join(folder, 'kept', 'truth.safetensors'));
+  using without = await loadTrainingData(folder, { device });
+  expect(without.judged).toBe(false);
+});
