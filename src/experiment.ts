@@ -10,6 +10,7 @@ import { openFolder, removeFile } from './formats/folder.js';
 import { MemoryWatch } from './memory.js';
 import type { Model } from './model.js';
 import { loadModel } from './model-file.js';
+import { nonFiniteWarning, requireFit } from './model-fit.js';
 import type { WarpRecipe } from './native/contract.js';
 import { choice, integer, onlyKnown } from './options.js';
 import { type PoisonedSet, type PoisonSettings, poison, poisonSettings } from './poisoned-set.js';
@@ -137,14 +138,15 @@ export async function runExperiment(
   const evaluation = { signal, precision };
   const names = requests.map(({ name }) => name);
   await openFolder(folder, [CARD_FILE, ...Object.values(RUN_FILES), ...names.flatMap(filesOf)]);
-  using given = options.victim === undefined ? null : (await loadModel(options.victim, { device })).model;
+  using given = options.victim === undefined ? null : await openVictim(options.victim, device, say);
 
   say({ type: 'stage', stage: 'load', text: `loading ${options.dataset}` });
   const pair = await watch.measure('load', () => loadPair(options, context));
 
   say({ type: 'stage', stage: 'poison', text: 'poisoning the training set' });
   using set = await watch.measure('poison', () => poison(pair, { seed, ...options.poison }, { device, signal }));
-  if (given === null) checkBatches(settingsOf(options, set), set.train.count, recipeOf(options, set));
+  if (given !== null) requireFit(given, options.victim ?? '', set.train, options.dataset);
+  else checkBatches(settingsOf(options, set), set.train.count, recipeOf(options, set));
   await removeRun(folder, names);
   const files: CardFile[] = [];
   const truth = await writeTruth(join(folder, RUN_FILES.truth), set.truth, set.manifest);
@@ -220,6 +222,13 @@ function checkSettings(options: ExperimentOptions, requests: readonly DefenseReq
   if (victim !== undefined && resolve(dirname(victim)) === resolve(folder) && isDefenseFile(basename(victim))) {
     throw invalidOption('victim', `a file that the run in ${folder} does not replace`, victim);
   }
+}
+
+async function openVictim(path: string, device: Device, say: (event: ExperimentEvent) => void): Promise<Model> {
+  const { model, nonFinite } = await loadModel(path, { device });
+  const message = nonFiniteWarning(path, nonFinite);
+  if (message !== null) say({ type: 'warning', message });
+  return model;
 }
 
 function filesOf(defense: string): readonly string[] {

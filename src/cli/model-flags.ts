@@ -1,6 +1,9 @@
 import { type Command, Option } from 'commander';
-import type { LoadModelOptions } from '../model-file.js';
+import type { Model } from '../model.js';
+import { type LoadModelOptions, loadModel } from '../model-file.js';
+import { nonFiniteWarning } from '../model-fit.js';
 import { parseNumbers } from './options.js';
+import type { Compute, Session } from './session.js';
 
 /** What `addModelFlags` parses to. */
 export interface ModelFlags {
@@ -22,7 +25,19 @@ export function addModelFlags(command: Command, mandatory = true): Command {
     .addOption(new Option('--std <numbers>', 'likewise: 0.25,0.24,0.26').argParser(parseNumbers));
 }
 
-/** The flags as `loadModel` takes them. */
-export function modelOptions({ mean, std }: Pick<ModelFlags, 'mean' | 'std'>): LoadModelOptions {
+/** Loads a model, and warns when its tensors are not all numbers. Throws as `loadModel`. */
+export async function openModel(
+  { progress }: Session,
+  { device }: Compute,
+  path: string,
+  flags: Pick<ModelFlags, 'mean' | 'std'>,
+): Promise<Model> {
+  const { model, nonFinite } = await loadModel(path, { device, ...modelOptions(flags) });
+  const warning = nonFiniteWarning(path, nonFinite);
+  if (warning !== null) progress.warning(warning);
+  return model;
+}
+
+function modelOptions({ mean, std }: Pick<ModelFlags, 'mean' | 'std'>): LoadModelOptions {
   return { ...(mean && { mean }), ...(std && { std }) };
 }

@@ -134,7 +134,8 @@ export function givenSettings<T extends object>(
   return Object.fromEntries(given) as Partial<T>;
 }
 
-function flagOf(group: { readonly prefix: string | null }, name: string): string {
+/** How the command line spells a setting: `--purify.count`, `--batch-size`. */
+export function flagOf(group: { readonly prefix: string | null }, name: string): string {
   if (group.prefix !== null) return `--${group.prefix}.${name}`;
   return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildCli, jsonLines, lastLine, padFt, temporaryFolder } from './support.js';
 
 const NO_ADDON = { PAD_FT_ADDON: '/nowhere/padft.node' };
@@ -41,6 +41,28 @@ describe('wrong usage exits with 2, before anything is loaded', () => {
       ['defend', '--model', 'x/defended.safetensors', '--data', 's', '--out', 'x'],
       'is the model to be defended',
     ],
+    [
+      'a training flag for a victim that is given',
+      ['demo', '--victim', 'v.safetensors', '--batch-size', '32'],
+      '--batch-size: the victim v.safetensors is not trained here',
+    ],
+    [
+      '--resume for one',
+      ['demo', '--victim', 'v.safetensors', '--resume'],
+      '--resume: the victim v.safetensors is not',
+    ],
+    [
+      'the same setting twice, in two ways',
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--rounds', '2', '--purify.rounds', '3'],
+      '--rounds 2 and --purify.rounds 3 say the same',
+    ],
+    [
+      'a short form out of range',
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--rounds', '0'],
+      'purify.rounds: expected an integer in [1, 100], got 0',
+    ],
+    ['a setting of training', ['train', '--data', 's', '--out', 'x', '--epochs', '0'], 'train.epochs: expected'],
+    ['a setting of poisoning', ['poison', '--dataset', 'synthetic', '--out', 'x', '--rate', '2'], 'attack.rate'],
     ['neither a run nor a model', ['evaluate'], 'expected either the folder of a finished run'],
     ['another data set than the run has', ['evaluate', 'run', '--data', 'set'], '--data: a finished run is measured'],
     ['another one by name', ['evaluate', 'run', '--dataset', 'cifar10'], '--dataset: a finished run is measured'],
@@ -122,6 +144,54 @@ describe('a run that fails exits with 1', () => {
     expect(wrong.code).toBe(1);
     expect(lastLine(wrong.stdout)).toMatchObject({ type: 'error', code: 'ERR_FILE_FORMAT' });
     expect(wrong.stderr).not.toContain('\u001b');
+  });
+});
+
+describe('what does not fit together exits with 1, and is named', () => {
+  const folder = temporaryFolder();
+  const inFolder = { cwd: folder.path };
+  const quick = ['--train-rows', '64', '--test-rows', '16', '--dataset', 'synthetic'];
+  const compute = ['--device', 'cpu', '--threads', '1'];
+  const training = ['train', '--width', '4', '--epochs', '1', '--batch-size', '16', ...compute];
+  afterAll(() => folder[Symbol.dispose]());
+
+  it('a model and the data of other classes, by their paths', async () => {
+    await padFt(['poison', ...quick, '--classes', '4', ...compute, '--out', 'four'], inFolder);
+    await padFt([...training, ...quick, '--classes', '3', '--out', 'three'], inFolder);
+    const model = ['--model', 'three/victim.safetensors'];
+    for (const [args, source] of [
+      [['defend', ...model, '--data', 'four', '--out', 'x'], 'four'],
+      [['evaluate', ...model, '--data', 'four'], 'four'],
+      [['evaluate', ...model, '--dataset', 'synthetic', '--train-rows', '64', '--test-rows', '16'], 'synthetic'],
+      [['demo', '--victim', 'three/victim.safetensors', ...quick, '--out', 'x'], 'synthetic'],
+    ] as const) {
+      const { code, stdout, stderr } = await padFt([...args, ...compute, '--json'], inFolder);
+      expect({ code, stderr }).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(`three/victim\\.safetensors was made for 3 classes.* ${source} has`),
+      });
+      expect(lastLine(stdout)).toMatchObject({ type: 'error', code: 'ERR_MODEL', details: { source } });
+    }
+    expect(existsSync(join(folder.path, 'x', 'card.json'))).toBe(false);
+  });
+
+  it('a learning rate at which the loss is no number any more', async () => {
+    const wild = [...training, ...quick, '--epochs', '4', '--learning-rate', '1000000', '--out', 'wild', '--json'];
+    const { code, stdout } = await padFt(wild, inFolder);
+    expect(code).toBe(1);
+    expect(lastLine(stdout)).toMatchObject({ type: 'error', code: 'ERR_NUMERIC' });
+    expect(existsSync(join(folder.path, 'wild', 'training.json'))).toBe(false);
+  });
+
+  it('a model with weights that are no numbers is warned of', async () => {
+    const path = join(folder.path, 'three', 'victim.safetensors');
+    const bytes = readFileSync(path);
+    // The last tensor of the file: four bytes of all ones are a NaN.
+    bytes.fill(0xff, bytes.length - 4);
+    writeFileSync(path, bytes);
+    const args = ['evaluate', '--model', path, ...quick, '--classes', '3', ...compute, '--quiet'];
+    const { stderr } = await padFt(args, inFolder);
+    expect(stderr).toMatch(/^warning: .*victim\.safetensors: \S+ hold NaN or infinity/);
   });
 });
 

@@ -1,12 +1,19 @@
 import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { optionsForData, type PadFtResult, padFt, padFtSettings } from '../../defenses/pad-ft/index.js';
-import { type PadFtOptions, PRESET_NAMES, PRESETS, type PresetName } from '../../defenses/pad-ft/options.js';
+import {
+  type PadFtOptions,
+  PRESET_NAMES,
+  PRESETS,
+  type PresetName,
+  type PurifySettings,
+} from '../../defenses/pad-ft/options.js';
 import { resolvePrecision } from '../../device.js';
 import { PadFtError } from '../../errors.js';
 import { openFolder } from '../../formats/folder.js';
 import type { Model } from '../../model.js';
-import { loadModel, saveModel } from '../../model-file.js';
+import { saveModel } from '../../model-file.js';
+import { requireFit } from '../../model-fit.js';
 import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../../poisoned-set-file.js';
 import { CARD_FILE, type CardFile, makeCard, makeRow, type RunCard, removeCard, writeCard } from '../../report/card.js';
 import { writeSuspects } from '../../report/defense-files.js';
@@ -14,7 +21,7 @@ import { describeEnvironment } from '../../report/environment.js';
 import { type DefenseFigures, judgeDefense, judgeVictim } from '../../report/judge.js';
 import { formatTable } from '../../report/table.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
-import { addModelFlags, type ModelFlags, modelOptions } from '../model-flags.js';
+import { addModelFlags, type ModelFlags, openModel } from '../model-flags.js';
 import {
   addComputeFlags,
   addOutputFlags,
@@ -22,6 +29,7 @@ import {
   addSettings,
   type ComputeFlags,
   givenSettings,
+  parseNumber,
 } from '../options.js';
 import { type Compute, prepareCompute, type Run, runContext, type Session } from '../session.js';
 
@@ -38,6 +46,7 @@ interface Flags extends ComputeFlags, ModelFlags {
   readonly data: string;
   readonly out: string;
   readonly preset: PresetName;
+  readonly rounds?: number;
   readonly seed: number;
 }
 
@@ -68,6 +77,11 @@ export function define(command: Command, run: Run): void {
     PURIFY_GROUP,
     each((preset) => preset.purify),
   );
+  command.addOption(
+    new Option('--rounds <number>', 'short form of --purify.rounds')
+      .argParser(parseNumber)
+      .helpGroup(PURIFY_GROUP.heading),
+  );
   addSettings(
     command,
     CLIP_GROUP,
@@ -90,15 +104,28 @@ export function define(command: Command, run: Run): void {
 }
 
 function defenseOptions(flags: Flags): PadFtOptions {
-  const values = { ...flags };
+  const values: Readonly<Record<string, unknown>> = { ...flags };
   return {
     ...givenSettings(DEFENSE_GROUP, values),
     preset: flags.preset,
     seed: flags.seed,
-    purify: givenSettings(PURIFY_GROUP, values),
+    purify: { ...givenSettings(PURIFY_GROUP, values), ...roundsOf(flags, values['purify.rounds']) },
     clip: givenSettings(CLIP_GROUP, values),
     tune: givenSettings(TUNE_GROUP, values),
   };
+}
+
+/** The rounds by either name. ERR_OPTION when the two differ. */
+function roundsOf({ rounds }: Flags, long: unknown): Partial<PurifySettings> {
+  if (rounds === undefined) return {};
+  if (long === undefined || long === rounds) return { rounds };
+  throw new PadFtError(
+    'ERR_OPTION',
+    `--rounds ${rounds} and --purify.rounds ${long} say the same: leave one of them out`,
+    {
+      details: { path: '--rounds' },
+    },
+  );
 }
 
 /** The model the gate returned, whichever stage it is. */
@@ -116,9 +143,9 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
   const { signal, progress, output } = session;
   const { device, precision } = compute;
   progress.stage(`load ${flags.model} and ${flags.data}`);
-  const loaded = await loadModel(flags.model, { device, ...modelOptions(flags) });
-  using victim = loaded.model;
+  using victim = await openModel(session, compute, flags.model, flags);
   using data = await loadTrainingData(flags.data, { device, signal });
+  requireFit(victim, flags.model, data.train, flags.data);
   await openFolder(flags.out, [DEFENDED, SUSPECTS, CARD_FILE]);
 
   progress.stage(`defend, preset ${flags.preset}`);

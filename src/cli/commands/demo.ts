@@ -4,6 +4,7 @@ import type { DatasetName } from '../../datasets/index.js';
 import { CONTROL_DEFENSES, DEFAULT_DEFENSES, type DefenseRequest } from '../../defense-request.js';
 import { PRESET_NAMES, type PresetName } from '../../defenses/pad-ft/options.js';
 import { DEMO, runDemo } from '../../demo.js';
+import { PadFtError } from '../../errors.js';
 import { formatTable } from '../../report/table.js';
 import { TRAIN_DEFAULTS } from '../../train.js';
 import { addPoisonFlags, poisonRequest } from '../attack-flags.js';
@@ -16,6 +17,7 @@ import {
   addSeedFlag,
   addSettings,
   type ComputeFlags,
+  flagOf,
   givenSettings,
 } from '../options.js';
 import { prepareCompute, type Run } from '../session.js';
@@ -69,6 +71,7 @@ export function define(command: Command, run: Run): void {
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {
       const values = { ...flags };
+      refuseTrainingFlags(flags, Object.keys(givenSettings(TRAIN_GROUP, values)));
       const request = datasetRequest(flags.dataset ?? DEMO.dataset, flags);
       const own = flags.dataset === undefined ? DEMO.datasetOptions : {};
       const poison = await poisonRequest(flags.attack, values);
@@ -94,6 +97,16 @@ export function define(command: Command, run: Run): void {
       return undefined;
     }),
   );
+}
+
+/** A given victim is not trained: a flag that says how would do nothing. ERR_OPTION naming the first. */
+function refuseTrainingFlags({ victim, resume }: Flags, settings: readonly string[]): void {
+  if (victim === undefined) return;
+  const [first = resume === true ? '--resume' : undefined] = settings.map((name) => flagOf(TRAIN_GROUP, name));
+  if (first === undefined) return;
+  throw new PadFtError('ERR_OPTION', `${first}: the victim ${victim} is not trained here; leave it out, or --victim`, {
+    details: { path: first, victim },
+  });
 }
 
 function dataDefaults(): string {

@@ -5,13 +5,13 @@ import { Dataset } from '../../dataset.js';
 import { PadFtError } from '../../errors.js';
 import { evaluate } from '../../evaluate.js';
 import type { EvaluationOptions, Model } from '../../model.js';
-import { loadModel } from '../../model-file.js';
+import { requireFit } from '../../model-fit.js';
 import { loadPoisonedSet } from '../../poisoned-set-file.js';
 import { type ReevaluateOptions, type Reevaluation, reevaluate } from '../../reevaluate.js';
 import { datasetRequest, loadRequested } from '../dataset-flags.js';
 import { EXIT } from '../exit-code.js';
 import { showExperiment } from '../experiment-progress.js';
-import { addModelFlags, modelOptions } from '../model-flags.js';
+import { addModelFlags, openModel } from '../model-flags.js';
 import { addComputeFlags, addOutputFlags, type ComputeFlags } from '../options.js';
 import { percent } from '../progress.js';
 import { type Compute, prepareCompute, type Run, runContext, type Session } from '../session.js';
@@ -114,11 +114,10 @@ function comparison(rows: readonly Reevaluation[]): string {
 }
 
 async function evaluateModel(session: Session, compute: Compute, flags: Flags, path: string): Promise<void> {
-  const { device, precision } = compute;
-  const loaded = await loadModel(path, { device, ...modelOptions(flags) });
-  using model = loaded.model;
+  const { precision } = compute;
+  using model = await openModel(session, compute, path, flags);
   const options: EvaluationOptions = { ...runContext(session, 'evaluate'), precision };
-  const figures = await figuresOf(session, compute, flags, model, options);
+  const figures = await figuresOf(session, compute, flags, { model, path }, options);
   session.progress.end();
   const { acc, asr, asrIncludingTarget, ra } = figures;
   const cells = [[percent(acc), percent(asr), percent(asrIncludingTarget), percent(ra)]];
@@ -130,16 +129,18 @@ async function figuresOf(
   session: Session,
   { device }: Compute,
   flags: Flags,
-  model: Model,
+  { model, path }: { readonly model: Model; readonly path: string },
   options: EvaluationOptions,
 ) {
   if (flags.dataset !== undefined) {
     const pair = await loadRequested(session, datasetRequest(flags.dataset, flags));
     using test = Dataset.from(pair.test, device);
+    requireFit(model, path, test, pair.name);
     return await evaluate(model, { test, triggered: null, policy: null }, options);
   }
   const folder = requireData(flags);
   session.progress.stage(`load ${folder}`);
   using set = await loadPoisonedSet(folder, { device, signal: session.signal });
+  requireFit(model, path, set.test, folder);
   return await evaluate(model, set, options);
 }

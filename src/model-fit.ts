@@ -1,0 +1,37 @@
+import type { Dataset } from './dataset.js';
+import { PadFtError } from './errors.js';
+import { safeText } from './formats/terminal.js';
+import type { Model } from './model.js';
+
+/**
+ * Refuses a model and a data set that do not belong together, in the words of whoever chose them: `path` is the model's
+ * file, `source` the data's folder or name.
+ *
+ * @throws PadFtError ERR_MODEL
+ */
+export function requireFit(
+  model: Pick<Model, 'classes' | 'mean'>,
+  path: string,
+  { shape }: Pick<Dataset, 'shape'>,
+  source: string,
+): void {
+  const expected = { classes: model.classes, channels: model.mean.length };
+  if (expected.classes === shape.classes && expected.channels === shape.channels) return;
+  const got = { classes: shape.classes, channels: shape.channels };
+  const message =
+    `${path} was made for ${inWords(expected)}, and the data set ${source} has ${inWords(got)}: ` +
+    'give the data set that the model was trained on, or the model that was trained on this data set';
+  throw new PadFtError('ERR_MODEL', safeText(message), { details: { path, source, expected, got } });
+}
+
+function inWords({ classes, channels }: { readonly classes: number; readonly channels: number }): string {
+  return `${classes} classes and ${channels} colour channels`;
+}
+
+/** What to tell whoever loaded a model whose tensors are not all numbers (`LoadedModel.nonFinite`); null when they are. */
+export function nonFiniteWarning(path: string, tensors: readonly string[]): string | null {
+  const [first, ...others] = tensors;
+  if (first === undefined) return null;
+  const more = others.length === 0 ? '' : ` and ${others.length} other tensors`;
+  return safeText(`${path}: ${first}${more} hold NaN or infinity: the training that wrote it failed, or it is damaged`);
+}
