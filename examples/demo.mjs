@@ -1,23 +1,11 @@
-// A backdoored network trained, caught and repaired, from code: `npm run setup`, then `node examples/demo.mjs [folder]`.
-import { formatTable, runExperiment } from 'pad-ft';
+// The demonstration from code: a backdoored network trained, caught and repaired. `npm run setup`, then
+// `node examples/demo.mjs [folder] [settings in JSON]`; settings are laid over the demonstration's own (`DEMO`).
+import { formatTable, runDemo } from 'pad-ft';
 
-const { card, folder } = await runExperiment(
-  {
-    dataset: 'synthetic',
-    datasetOptions: { train: 4000, test: 1000 },
-    poison: { attack: 'badnets', rate: 0.1, target: 0 },
-    train: {
-      width: 16,
-      epochs: 6,
-      batchSize: 64,
-      learningRate: 0.05,
-      schedule: 'triangular',
-      cropPadding: 0,
-      flip: false,
-    },
-    defenses: [{ name: 'pad-ft', options: { purify: { count: 500 }, holdout: 300 } }],
-    folder: process.argv[2] ?? 'pad-ft-example',
-  },
+const [folder = 'pad-ft-example', settings = '{}'] = process.argv.slice(2);
+
+const { card } = await runDemo(
+  { ...JSON.parse(settings), folder },
   {
     onEvent(event) {
       if (event.type === 'stage') console.error(event.text);
