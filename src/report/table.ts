@@ -115,7 +115,9 @@ function notes(card: RunCard): string[] {
     const changed = changedSettings(settings);
     return changed.length === 0 ? [] : [`${name}: preset ${settings.preset} but for ${changed.join(', ')}`];
   });
-  return [setting, ...card.rows.flatMap(rowNotes), ...changes].map(safeText);
+  const trained =
+    card.config.poisoning === 'per-batch' ? ['the victim was trained on clean rows, every batch poisoned anew'] : [];
+  return [setting, ...trained, ...card.rows.flatMap(rowNotes), ...changes].map(safeText);
 }
 
 /** The settings that are not the preset's, the seed aside: `purify.count 500 (3000)`. */
