@@ -141,8 +141,8 @@ it('a victim trained elsewhere is taken over, in a process of its own', async ()
   const cards = await cardsOf('adopted');
   const purify = cards.map(({ rows }) => rows[0]?.costs.find(({ stage }) => stage === 'purify'));
   expect(purify[0]?.measuredBy).toBeUndefined();
-  expect(purify[1]).toEqual({ ...purify[0], measuredBy: 'oracle' });
-  expect(formatTable(cards[1] as RunCard)).toContain('purify ran once, with oracle');
+  expect(purify[1]).toEqual({ ...purify[0], measuredBy: 'smoke-synthetic-badnets-10pct-s0-oracle' });
+  expect(formatTable(cards[1] as RunCard)).toContain('purify ran once, with smoke-synthetic-badnets-10pct-s0-oracle');
 });
 
 it('a cell that fails is recorded, the others run, and the exit code says so', async () => {

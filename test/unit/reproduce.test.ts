@@ -1,12 +1,13 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
 import { PadFtError } from '../../src/errors.js';
+import type { RunCard } from '../../src/report/card.js';
 import { canonicalJson, contentKey } from '../../src/reproduce/canonical-json.js';
 import { expandGrid, groupCells } from '../../src/reproduce/cells.js';
-import { csvCell } from '../../src/reproduce/csv.js';
+import { cellsCsv, csvCell } from '../../src/reproduce/csv.js';
 import { meanOf, percentOf } from '../../src/reproduce/deviation.js';
 import { escapeHtml } from '../../src/reproduce/escape.js';
 import {
@@ -180,6 +181,40 @@ test('forward units', () => {
 });
 
 const HOSTILE = `<img src=x onerror=alert(1)>"'&|\`*_[x](y)\u202e=1+1`;
+
+/** A real card with something changed: a stranger may have written it. */
+async function cardWith(classNames: readonly string[], acc: number): Promise<RunCard> {
+  const path = new URL('../../results/demo-two-cores.card.json', import.meta.url);
+  const card = JSON.parse(await readFile(path, 'utf8')) as RunCard;
+  const evaluation = { acc, asr: 0.9, asrIncludingTarget: 0.91, ra: 0.1 };
+  const { config, victim } = card;
+  return {
+    ...card,
+    config: { ...config, dataset: { ...config.dataset, classNames } },
+    victim: { ...victim, evaluation },
+  };
+}
+
+test('a card’s class names are text on the page and in the CSV, and seeds are averaged', async () => {
+  const grid = oneTable({ seeds: [0, 1], defenses: ['default'] });
+  const tables = expandGrid(grid);
+  const groups = groupCells(tables);
+  const cards = await Promise.all([0.8, 0.9].map((acc) => cardWith([HOSTILE, 'b'], acc)));
+  const defenses = new Map(
+    groups.flatMap((group, i) =>
+      group.defenses.map(({ key }) => [key, { state: 'done' as const, card: cards[i] as RunCard }] as const),
+    ),
+  );
+  const states = { ...NOTHING, defenses };
+  const page = htmlPage(grid, tables, groups, states);
+  expect(page).toContain('&lt;img src=x onerror=alert(1)&gt;');
+  expect(page).not.toContain('<img');
+  expect(page).toContain('85.00 ± 7.07');
+  expect(cellsCsv(groups, states)).toContain('"<img src=x onerror=alert(1)>""');
+  const [none, , , pad] = tables.flatMap((table) => tableLines(table, states));
+  expect(none).toMatchObject({ model: 'none', acc: { n: 2 }, paper: { acc: 91.82 } });
+  expect(pad).toMatchObject({ model: 'default: PAD', returned: true, purity: { n: 2, sd: 0 }, note: '' });
+});
 
 test('text from elsewhere is text in HTML, Markdown and CSV', () => {
   expect(escapeHtml(HOSTILE)).not.toMatch(/[<>"'\u202e]/);
