@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DefenseBench, defendAndJudge } from '../defend-and-judge.js';
+import type { PadFtResult } from '../defenses/pad-ft/index.js';
 import { type Device, type Precision, resolveDevice } from '../device.js';
 import { type ErrorCode, isAbort, PadFtError } from '../errors.js';
 import { type ExperimentContext, type ExperimentEvent, loadPair, RUN_FILES, warnOfWeakVictim } from '../experiment.js';
@@ -105,9 +106,10 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
       await removeCard(home);
       const files: CardFile[] = [];
       const planned = planOne(defense.request, cell.seed, set.flip);
-      const row = await defendAndJudge({ ...bench, watch: own }, planned, async (result) => {
+      const save = async (result: PadFtResult) => {
         if (task.keepModels) files.push(...(await saveDefense(home, planned.name, result)));
-      });
+      };
+      const row = await defendAndJudge({ ...bench, watch: own }, planned, save, defense.name);
       if (task.keepModels) files.push(...(await shareInputs(folder, home, training, truth)));
       const card = makeCard({
         command: task.command,
