@@ -1,6 +1,5 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Dataset } from './dataset.js';
 import { DATASETS, type DatasetName, type DatasetPair, type DatasetSource, isDatasetName } from './datasets/index.js';
 import { defendAndJudge } from './defend-and-judge.js';
 import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-request.js';
@@ -10,7 +9,7 @@ import { invalidOption } from './errors.js';
 import { MemoryWatch } from './memory.js';
 import type { Model } from './model.js';
 import { loadModel } from './model-file.js';
-import { choice, integer } from './options.js';
+import { integer } from './options.js';
 import { type PoisonedSet, type PoisonSettings, poison } from './poisoned-set.js';
 import {
   type CardFile,
@@ -24,8 +23,9 @@ import {
 import { saveDefense, saveModelFile } from './report/defense-files.js';
 import { describeEnvironment } from './report/environment.js';
 import { judgeVictim, type VictimFigures } from './report/judge.js';
-import { type EpochReport, POISONINGS, type Poisoning, type Training, type TrainSettings, train } from './train.js';
+import type { EpochReport, Poisoning, Training, TrainSettings } from './train.js';
 import { TRUTH_FILE, writeTruth } from './truth-file.js';
+import { trainVictim } from './victim.js';
 
 export interface ExperimentOptions {
   readonly dataset: DatasetName;
@@ -75,9 +75,6 @@ export interface ExperimentResult {
   readonly card: RunCard;
   readonly folder: string;
 }
-
-/** The published padding of the crop in a recipe's augmentation. */
-const RECIPE_PADDING = 5;
 
 /** The files of a run beside those of its defences. */
 export const RUN_FILES = {
@@ -182,22 +179,13 @@ async function obtainVictim(
 ): Promise<{ training: Training | null; model: Model }> {
   const { device } = set.train;
   if (victim !== undefined) return { training: null, model: (await loadModel(victim, { device })).model };
-  const recipe = choice('poisoning', poisoning, POISONINGS) === 'stored' ? null : set.recipe;
-  using clean = recipe === null ? null : Dataset.from(pair.train, device);
-  const training = await train(
-    clean ?? set.train,
-    set,
-    { seed, flip: set.flip, ...(recipe && { cropPadding: RECIPE_PADDING }), ...settings },
-    {
-      signal,
-      recipe,
-      testSets: set,
-      checkpoint: join(folder, RUN_FILES.checkpoint),
-      resume,
-      onProgress: (done, total) => onEvent?.({ type: 'progress', stage: 'train', done, total }),
-      onEpoch: (report) => onEvent?.({ type: 'epoch', report }),
-    },
-  );
+  const training = await trainVictim(pair, set, { seed, ...settings }, poisoning, {
+    signal,
+    checkpoint: join(folder, RUN_FILES.checkpoint),
+    resume,
+    onProgress: (done, total) => onEvent?.({ type: 'progress', stage: 'train', done, total }),
+    onEpoch: (report) => onEvent?.({ type: 'epoch', report }),
+  });
   return { training, model: training.model };
 }
 

@@ -3,11 +3,18 @@ import { join } from 'node:path';
 import type { PoisonManifest } from '../attacks/poison.js';
 import { writeJsonAtomic } from '../formats/atomic-file.js';
 import { readJsonFile } from '../formats/json-file.js';
-import { checkFile, count, listOf, nullable, object, oneOf, record, text } from '../formats/json-shape.js';
+import { checkFile, count, listOf, nullable, object, oneOf, optional, record, text } from '../formats/json-shape.js';
 import { checkPoisonManifest } from '../formats/poison-manifest.js';
 import { saveModel } from '../model-file.js';
 import type { NativeDevice } from '../native/contract.js';
-import { type EpochReport, TRAIN_DEFAULTS, type Training, type TrainSettings } from '../train.js';
+import {
+  type EpochReport,
+  POISONINGS,
+  type Poisoning,
+  TRAIN_DEFAULTS,
+  type Training,
+  type TrainSettings,
+} from '../train.js';
 import { VERSION } from '../version.js';
 import type { CardFile } from './card.js';
 import { checkCardFile, checkEnvironment, checkEpoch, checkTrainSettings } from './card-schema.js';
@@ -40,6 +47,8 @@ export interface TrainingCard {
   readonly created: string;
   readonly data: TrainingSubject;
   readonly settings: TrainSettings;
+  /** Left out: on the poisoned set as it is (`stored`). */
+  readonly poisoning?: Poisoning;
   readonly environment: CardEnvironment;
   readonly files: readonly CardFile[];
   readonly history: readonly EpochReport[];
@@ -58,6 +67,7 @@ const checkTraining = object<TrainingCard>({
   }),
   // A setting that the file's version did not have yet was at what is its default now.
   settings: (value, at) => checkTrainSettings({ ...TRAIN_DEFAULTS, ...record(value, at) }, at),
+  poisoning: optional(oneOf(POISONINGS)),
   environment: checkEnvironment,
   files: listOf(checkCardFile),
   history: listOf(checkEpoch),
@@ -70,7 +80,7 @@ const checkTraining = object<TrainingCard>({
  */
 export async function saveTraining(
   folder: string,
-  { model, settings, history }: Training,
+  { model, settings, history, recipe }: Training,
   data: TrainingSubject,
   device: NativeDevice,
 ): Promise<CardFile> {
@@ -84,6 +94,7 @@ export async function saveTraining(
     created: new Date().toISOString(),
     data,
     settings,
+    ...(recipe && { poisoning: 'per-batch' as const }),
     environment: describeEnvironment(device),
     files: [file],
     history,

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { DatasetPair } from '../datasets/index.js';
 import { type DefenseBench, defendAndJudge } from '../defend-and-judge.js';
 import type { PadFtResult } from '../defenses/pad-ft/index.js';
 import { type Device, type Precision, resolveDevice } from '../device.js';
@@ -15,13 +16,17 @@ import { saveDefense } from '../report/defense-files.js';
 import { describeEnvironment } from '../report/environment.js';
 import { judgeVictim, type VictimFigures } from '../report/judge.js';
 import { readTraining, saveTraining, TRAINING_FILES, type TrainingCard } from '../report/training-card.js';
-import { TRAIN_DEFAULTS, type TrainSettings, train } from '../train.js';
+import { type Poisoning, TRAIN_DEFAULTS, type TrainSettings } from '../train.js';
 import { writeTruth } from '../truth-file.js';
+import { trainVictim } from '../victim.js';
 import { findTraining, isTrainingOf, modelIsWhole, type WantedTraining } from './adopt.js';
 import { contentKey } from './canonical-json.js';
 import { type CellGroup, planOne } from './cells.js';
 import { readJudgement, writeJudgement } from './judgement.js';
 import { CellStore, makeFolder, shareFile } from './store.js';
+
+/** Victims meet the poison as their attack was published. */
+const POISONING: Poisoning = 'per-batch';
 
 /** A victim with its pending defences, as plain data: it may cross to another process. */
 export interface GroupTask extends CellGroup {
@@ -90,7 +95,7 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
   await makeFolder(folder);
   const truth = await writeTruth(join(folder, RUN_FILES.truth), set.truth, set.manifest);
 
-  const { model, training } = await obtainVictim(task, folder, set, device, watch, context);
+  const { model, training } = await obtainVictim(task, folder, pair, set, device, watch, context);
   using victim = model;
   const before = await judged(task, folder, victim, training, set, watch, context);
   warnOfWeakVictim(before, say);
@@ -117,6 +122,7 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
           dataset: describeDataset(pair, datasetOptions),
           poison: set.manifest,
           train: training.settings,
+          ...(training.poisoning && { poisoning: training.poisoning }),
           victim: null,
           defenses: [planned],
         },
@@ -164,6 +170,7 @@ interface Victim {
 async function obtainVictim(
   task: GroupTask,
   folder: string,
+  pair: DatasetPair,
   set: PoisonedSet,
   device: NativeDevice,
   watch: MemoryWatch,
@@ -176,7 +183,8 @@ async function obtainVictim(
     flip: set.flip && TRAIN_DEFAULTS.flip,
     ...cell.train,
   };
-  const wanted: WantedTraining = { manifest: set.manifest, settings };
+  const poisoning = set.recipe === null ? 'stored' : POISONING;
+  const wanted: WantedTraining = { manifest: set.manifest, settings, poisoning };
   const store = new CellStore(task.out);
   const own = await store.training(cell);
   if (own !== null && isTrainingOf(own, wanted) && (await modelIsWhole(folder, own))) {
@@ -192,7 +200,7 @@ async function obtainVictim(
   }
   say({ type: 'stage', stage: 'train', text: `${cell.name}: training the victim` });
   await rm(join(folder, TRAINING_FILES.card), { force: true });
-  await watch.measure('train', () => trainInto(folder, set, settings, device, context));
+  await watch.measure('train', () => trainInto(folder, pair, set, settings, device, context));
   return { model: await openVictim(folder, device), training: await readTraining(folder) };
 }
 
@@ -203,6 +211,7 @@ async function openVictim(folder: string, device: NativeDevice): Promise<Model> 
 /** Trains into the folder, from its checkpoint when there is one that fits. */
 async function trainInto(
   folder: string,
+  pair: DatasetPair,
   set: PoisonedSet,
   settings: TrainSettings,
   device: NativeDevice,
@@ -210,9 +219,8 @@ async function trainInto(
 ): Promise<void> {
   const checkpoint = join(folder, TRAINING_FILES.checkpoint);
   const attempt = () =>
-    train(set.train, set, settings, {
+    trainVictim(pair, set, settings, POISONING, {
       signal,
-      testSets: set,
       checkpoint,
       resume: true,
       onProgress: (done, total) => onEvent?.({ type: 'progress', stage: 'train', done, total }),
