@@ -26,7 +26,7 @@ export function tinyExperiment(folder: string): ExperimentOptions {
     poison: { rate: 0.1, target: 1 },
     train: {
       width: 8,
-      epochs: 5,
+      epochs: 6,
       batchSize: 32,
       learningRate: 0.05,
       schedule: 'triangular',
