@@ -31,7 +31,7 @@ export interface DefenseBench {
 
 /**
  * Defends a victim once and only then looks at the ground truth. `save` gets the finished defence before it is judged;
- * its models are freed afterwards.
+ * its models are freed afterwards. `label` is what other rows call this one when they name who measured a shared stage.
  *
  * @throws PadFtError whatever `padFt` and `judgeDefense` throw, and what `save` throws
  */
@@ -39,6 +39,7 @@ export async function defendAndJudge(
   bench: DefenseBench,
   { name, control, settings }: PlannedDefense,
   save: (result: PadFtResult) => Promise<void>,
+  label = name,
 ): Promise<CardRow> {
   const { victim, set, before, evaluation, watch, say, scored } = bench;
   say({ type: 'stage', stage: 'defend', text: `defending: ${name}` });
@@ -51,7 +52,7 @@ export async function defendAndJudge(
     purified,
     onProgress: (progress) => say({ type: 'defense', name, ...progress }),
   });
-  if (shared === undefined) scored.set(key, { scores: result.scores, cost: scoringCost(name, result) });
+  if (shared === undefined) scored.set(key, { scores: result.scores, cost: scoringCost(label, result) });
   await save(result);
   say({ type: 'stage', stage: 'judge', text: `judging: ${name}` });
   const figures = await watch.measure('judge', () => judgeDefense(result, set, before, evaluation));
@@ -62,7 +63,7 @@ export async function defendAndJudge(
   return whole;
 }
 
-function scoringCost(name: string, { costs }: PadFtResult): CardCost | undefined {
+function scoringCost(measuredBy: string, { costs }: PadFtResult): CardCost | undefined {
   const cost = costs.find(({ stage }) => stage === 'purify');
-  return cost && { ...cost, measuredBy: name };
+  return cost && { ...cost, measuredBy };
 }

@@ -1,5 +1,4 @@
 import { basename, dirname, join, resolve } from 'node:path';
-import { Dataset } from './dataset.js';
 import { DATASETS, type DatasetName, type DatasetPair, type DatasetSource, isDatasetName } from './datasets/index.js';
 import { defendAndJudge } from './defend-and-judge.js';
 import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-request.js';
@@ -11,7 +10,6 @@ import { MemoryWatch } from './memory.js';
 import type { Model } from './model.js';
 import { loadModel } from './model-file.js';
 import { nonFiniteWarning, requireFit } from './model-fit.js';
-import type { WarpRecipe } from './native/contract.js';
 import { choice, integer, onlyKnown } from './options.js';
 import { type PoisonedSet, type PoisonSettings, poison, poisonSettings } from './poisoned-set.js';
 import {
@@ -27,16 +25,15 @@ import { defenseFiles, isDefenseFile, removeRun, saveDefense, saveModelFile } fr
 import { describeEnvironment } from './report/environment.js';
 import { judgeVictim, type VictimFigures } from './report/judge.js';
 import {
-  checkBatches,
   type EpochReport,
   POISONINGS,
   type Poisoning,
   type Training,
   type TrainSettings,
-  train,
   trainSettings,
 } from './train.js';
 import { TRUTH_FILE, writeTruth } from './truth-file.js';
+import { checkVictim, trainVictim } from './victim.js';
 
 export interface ExperimentOptions {
   readonly dataset: DatasetName;
@@ -86,9 +83,6 @@ export interface ExperimentResult {
   readonly card: RunCard;
   readonly folder: string;
 }
-
-/** The published padding of the crop in a recipe's augmentation. */
-const RECIPE_PADDING = 5;
 
 /** The files of a run beside those of its defences. */
 export const RUN_FILES = {
@@ -146,7 +140,7 @@ export async function runExperiment(
   say({ type: 'stage', stage: 'poison', text: 'poisoning the training set' });
   using set = await watch.measure('poison', () => poison(pair, { seed, ...options.poison }, { device, signal }));
   if (given !== null) requireFit(given, options.victim ?? '', set.train, options.dataset);
-  else checkBatches(settingsOf(options, set), set.train.count, recipeOf(options, set));
+  else checkVictim(set, { seed, ...options.train }, options.poisoning ?? 'per-batch');
   await removeRun(folder, names);
   const files: CardFile[] = [];
   const truth = await writeTruth(join(folder, RUN_FILES.truth), set.truth, set.manifest);
@@ -240,16 +234,6 @@ function sourceOf(dataset: string): DatasetSource<object> {
   return DATASETS[dataset];
 }
 
-function recipeOf({ poisoning = 'per-batch' }: ExperimentOptions, { recipe }: PoisonedSet): WarpRecipe | null {
-  return poisoning === 'stored' ? null : recipe;
-}
-
-function settingsOf(options: ExperimentOptions, set: PoisonedSet): TrainSettings {
-  const { train: given, seed = 0 } = options;
-  const recipe = recipeOf(options, set);
-  return trainSettings({ seed, flip: set.flip, ...(recipe && { cropPadding: RECIPE_PADDING }), ...given });
-}
-
 async function obtainVictim(
   options: ExperimentOptions,
   given: Model | null,
@@ -258,14 +242,11 @@ async function obtainVictim(
   { signal, onEvent }: ExperimentContext,
 ): Promise<{ training: Training | null; model: Model }> {
   if (given !== null) return { training: null, model: given };
-  const recipe = recipeOf(options, set);
-  using clean = recipe === null ? null : Dataset.from(pair.train, set.train.device);
-  const training = await train(clean ?? set.train, set, settingsOf(options, set), {
+  const { folder, resume, train: settings, poisoning = 'per-batch', seed = 0 } = options;
+  const training = await trainVictim(pair, set, { seed, ...settings }, poisoning, {
     signal,
-    recipe,
-    testSets: set,
-    checkpoint: join(options.folder, RUN_FILES.checkpoint),
-    resume: options.resume,
+    checkpoint: join(folder, RUN_FILES.checkpoint),
+    resume,
     onProgress: (done, total) => onEvent?.({ type: 'progress', stage: 'train', done, total }),
     onEpoch: (report) => onEvent?.({ type: 'epoch', report }),
   });

@@ -43,6 +43,7 @@ export interface PoisonPlan {
   /**
    * Distinct rows in the order drawn, not ascending: at the same seed and draw, the plan of a lower rate is a prefix
    * of the plan of a higher one, whatever the policy and the target (under `clean-label` among plans of one target).
+   * Where blocks are marked, ascending instead.
    */
   readonly indices: Uint32Array<ArrayBuffer>;
   /** Each row's label in the poisoned set. */

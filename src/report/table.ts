@@ -115,7 +115,9 @@ function notes(card: RunCard): string[] {
     const changed = changedSettings(settings);
     return changed.length === 0 ? [] : [`${name}: preset ${settings.preset} but for ${changed.join(', ')}`];
   });
-  return [setting, ...arithmetic(card), ...card.rows.flatMap(rowNotes), ...changes].map(safeText);
+  const trained =
+    card.config.poisoning === 'per-batch' ? ['the victim was trained on clean rows, every batch poisoned anew'] : [];
+  return [setting, ...trained, ...arithmetic(card), ...card.rows.flatMap(rowNotes), ...changes].map(safeText);
 }
 
 /** Nothing on cards of earlier versions, which do not know it. */

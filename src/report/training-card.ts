@@ -4,12 +4,19 @@ import { resolvePrecision } from '../device.js';
 import { writeJsonAtomic } from '../formats/atomic-file.js';
 import { removeFile } from '../formats/folder.js';
 import { readJsonFile } from '../formats/json-file.js';
-import { checkFile, count, listOf, nullable, object, oneOf, record, text } from '../formats/json-shape.js';
+import { checkFile, count, listOf, nullable, object, oneOf, optional, record, text } from '../formats/json-shape.js';
 import { checkPoisonManifest } from '../formats/poison-manifest.js';
 import { checkEpoch, checkTrainSettings } from '../formats/training-shape.js';
 import { saveModel } from '../model-file.js';
 import type { NativeDevice } from '../native/contract.js';
-import { type EpochReport, TRAIN_DEFAULTS, type Training, type TrainSettings } from '../train.js';
+import {
+  type EpochReport,
+  POISONINGS,
+  type Poisoning,
+  TRAIN_DEFAULTS,
+  type Training,
+  type TrainSettings,
+} from '../train.js';
 import { VERSION } from '../version.js';
 import type { CardFile } from './card.js';
 import { checkCardFile, checkEnvironment } from './card-schema.js';
@@ -42,6 +49,8 @@ export interface TrainingCard {
   readonly created: string;
   readonly data: TrainingSubject;
   readonly settings: TrainSettings;
+  /** Left out: on the poisoned set as it is (`stored`). */
+  readonly poisoning?: Poisoning;
   readonly environment: CardEnvironment;
   readonly files: readonly CardFile[];
   readonly history: readonly EpochReport[];
@@ -60,6 +69,7 @@ const checkTraining = object<TrainingCard>({
   }),
   // A setting that the file's version did not have yet was at what is its default now.
   settings: (value, at) => checkTrainSettings({ ...TRAIN_DEFAULTS, ...record(value, at) }, at),
+  poisoning: optional(oneOf(POISONINGS)),
   environment: checkEnvironment,
   files: listOf(checkCardFile),
   history: listOf(checkEpoch),
@@ -72,7 +82,7 @@ const checkTraining = object<TrainingCard>({
  */
 export async function saveTraining(
   folder: string,
-  { model, settings, history, precision }: Training,
+  { model, settings, history, precision, recipe }: Training,
   data: TrainingSubject,
   device: NativeDevice,
 ): Promise<CardFile> {
@@ -86,6 +96,7 @@ export async function saveTraining(
     created: new Date().toISOString(),
     data,
     settings,
+    ...(recipe && { poisoning: 'per-batch' as const }),
     environment: describeEnvironment(device, {
       training: precision,
       // Of the figures after each epoch.

@@ -5,7 +5,7 @@ import { sameProvenance } from '../datasets/provenance.js';
 import { openRegularFile } from '../formats/file-problem.js';
 import { POISON_DEFAULTS } from '../poisoned-set.js';
 import { TRAINING_FILES, type TrainingCard } from '../report/training-card.js';
-import type { TrainSettings } from '../train.js';
+import type { Poisoning, TrainSettings } from '../train.js';
 import { canonicalJson } from './canonical-json.js';
 import type { VictimCell } from './cells.js';
 import { finishedTraining, foldersIn } from './store.js';
@@ -15,12 +15,14 @@ export interface WantedTraining {
   /** Of the poisoned set at hand: data, rows, labels and trigger by their SHA-256. */
   readonly manifest: PoisonManifest;
   readonly settings: TrainSettings;
+  readonly poisoning: Poisoning;
 }
 
 /** True when a training was made from the same data by the same settings. */
-export function isTrainingOf({ data, settings }: TrainingCard, wanted: WantedTraining): boolean {
+export function isTrainingOf({ data, settings, poisoning = 'stored' }: TrainingCard, wanted: WantedTraining): boolean {
   return (
     data.poison !== null &&
+    poisoning === wanted.poisoning &&
     canonicalJson(identity(data.poison)) === canonicalJson(identity(wanted.manifest)) &&
     sameProvenance(provenanceOf(data.poison), provenanceOf(wanted.manifest)) &&
     canonicalJson(settings) === canonicalJson(wanted.settings)

@@ -1,3 +1,4 @@
+import { SETTLE_INTERVAL, SUSPECTS_SHOWN } from '../defenses/pad-ft/clip.js';
 import type { PadFtSettings } from '../defenses/pad-ft/index.js';
 import { scoringKey } from '../defenses/pad-ft/index.js';
 import { TRAIN_DEFAULTS } from '../train.js';
@@ -62,8 +63,10 @@ export function repairUnits(settings: PadFtSettings, cell: Pick<VictimCell, 'rat
   const { clip, tune, purify, holdout } = settings;
   const suspects = clip.mu > 0 ? clip.suspectBatchSize : 0;
   const clipping = TRAINING_UNITS * clip.steps * (Math.min(clip.batchSize, purify.count) + suspects);
+  const looks = clip.controller === 'settle' ? Math.floor(clip.steps / SETTLE_INTERVAL) : 0;
+  const looking = looks * (holdout + (clip.mu > 0 ? SUSPECTS_SHOWN : 0));
   const tuning = purify.count * (1 + (tune.draws === 0 ? tune.epochs : tune.draws));
-  return clipping + tuning + 3 * holdout + 2 * evaluationUnits(cell, testRows);
+  return clipping + looking + tuning + 3 * holdout + 2 * evaluationUnits(cell, testRows);
 }
 
 /** What of a group is still to be done. */

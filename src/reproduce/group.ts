@@ -1,5 +1,7 @@
 import { join } from 'node:path';
+import type { DatasetPair } from '../datasets/index.js';
 import { type DefenseBench, defendAndJudge } from '../defend-and-judge.js';
+import type { PadFtResult } from '../defenses/pad-ft/index.js';
 import { type Device, type Precision, resolveDevice, resolvePrecision } from '../device.js';
 import { type ErrorCode, isAbort, PadFtError } from '../errors.js';
 import { type ExperimentContext, type ExperimentEvent, loadPair, RUN_FILES, warnOfWeakVictim } from '../experiment.js';
@@ -14,13 +16,17 @@ import { defenseFiles, removeRun, saveDefense } from '../report/defense-files.js
 import { describeEnvironment } from '../report/environment.js';
 import { judgeVictim, type VictimFigures } from '../report/judge.js';
 import { readTraining, saveTraining, TRAINING_FILES, type TrainingCard } from '../report/training-card.js';
-import { TRAIN_DEFAULTS, type TrainSettings, train } from '../train.js';
+import { type Poisoning, TRAIN_DEFAULTS, type TrainSettings } from '../train.js';
 import { writeTruth } from '../truth-file.js';
+import { trainVictim } from '../victim.js';
 import { findTraining, isTrainingOf, modelIsWhole, type WantedTraining } from './adopt.js';
 import { contentKey } from './canonical-json.js';
 import { type CellGroup, planOne } from './cells.js';
 import { JUDGEMENT_FILE, readJudgement, writeJudgement } from './judgement.js';
 import { CellStore } from './store.js';
+
+/** Victims meet the poison as their attack was published. */
+const POISONING: Poisoning = 'per-batch';
 
 /** A victim with its pending defences, as plain data: it may cross to another process. */
 export interface GroupTask extends CellGroup {
@@ -89,7 +95,7 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
   await openFolder(folder, [...Object.values(TRAINING_FILES), RUN_FILES.truth, JUDGEMENT_FILE]);
   const truth = await writeTruth(join(folder, RUN_FILES.truth), set.truth, set.manifest);
 
-  const { model, training } = await obtainVictim(task, folder, set, device, watch, context);
+  const { model, training } = await obtainVictim(task, folder, pair, set, device, watch, context);
   using victim = model;
   const before = await judged(task, folder, victim, training, set, watch, context);
   warnOfWeakVictim(before, say);
@@ -105,9 +111,10 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
       await openFolder(home, [CARD_FILE, ...Object.values(defenseFiles(planned.name))]);
       await removeRun(home, [planned.name]);
       const files: CardFile[] = [];
-      const row = await defendAndJudge({ ...bench, watch: own }, planned, async (result) => {
+      const save = async (result: PadFtResult) => {
         if (task.keepModels) files.push(...(await saveDefense(home, planned.name, result)));
-      });
+      };
+      const row = await defendAndJudge({ ...bench, watch: own }, planned, save, defense.name);
       if (task.keepModels) files.push(...(await shareInputs(folder, home, training, truth)));
       const card = makeCard({
         command: task.command,
@@ -115,6 +122,7 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
           dataset: describeDataset(pair, datasetOptions),
           poison: set.manifest,
           train: training.settings,
+          ...(training.poisoning && { poisoning: training.poisoning }),
           victim: null,
           defenses: [planned],
         },
@@ -166,6 +174,7 @@ interface Victim {
 async function obtainVictim(
   task: GroupTask,
   folder: string,
+  pair: DatasetPair,
   set: PoisonedSet,
   device: NativeDevice,
   watch: MemoryWatch,
@@ -178,7 +187,8 @@ async function obtainVictim(
     flip: set.flip && TRAIN_DEFAULTS.flip,
     ...cell.train,
   };
-  const wanted: WantedTraining = { manifest: set.manifest, settings };
+  const poisoning = set.recipe === null ? 'stored' : POISONING;
+  const wanted: WantedTraining = { manifest: set.manifest, settings, poisoning };
   const store = new CellStore(task.out);
   const own = await store.training(cell);
   if (own !== null && isTrainingOf(own, wanted) && (await modelIsWhole(folder, own))) {
@@ -194,7 +204,7 @@ async function obtainVictim(
   }
   say({ type: 'stage', stage: 'train', text: `${cell.name}: training the victim` });
   await removeFile(join(folder, TRAINING_FILES.card));
-  await watch.measure('train', () => trainInto(folder, set, settings, device, context));
+  await watch.measure('train', () => trainInto(folder, pair, set, settings, device, context));
   return { model: await openVictim(folder, device), training: await readTraining(folder) };
 }
 
@@ -205,6 +215,7 @@ async function openVictim(folder: string, device: NativeDevice): Promise<Model> 
 /** Trains into the folder, from its checkpoint when there is one that fits. */
 async function trainInto(
   folder: string,
+  pair: DatasetPair,
   set: PoisonedSet,
   settings: TrainSettings,
   device: NativeDevice,
@@ -212,9 +223,8 @@ async function trainInto(
 ): Promise<void> {
   const checkpoint = join(folder, TRAINING_FILES.checkpoint);
   const attempt = () =>
-    train(set.train, set, settings, {
+    trainVictim(pair, set, settings, POISONING, {
       signal,
-      testSets: set,
       checkpoint,
       resume: true,
       onProgress: (done, total) => onEvent?.({ type: 'progress', stage: 'train', done, total }),

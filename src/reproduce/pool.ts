@@ -71,7 +71,7 @@ function runInChild(
   const stop = () => tell(child, { type: 'stop' });
   return new Promise<readonly CellFailure[]>((resolve, reject) => {
     child.on('message', (reply: WorkerReply) => {
-      if (reply.type === 'event') onEvent?.(reply.event);
+      if (reply.type === 'event') tellOf(task, reply.event, onEvent);
       else if (reply.type === 'done') resolve(reply.failures);
       else reject(new PadFtError(reply.error.code, reply.error.message));
     });
@@ -86,6 +86,29 @@ function runInChild(
     signal?.removeEventListener('abort', stop);
     if (child.connected) child.disconnect();
   });
+}
+
+/** Several children speak at once: who speaks is said, and what would only redraw a bar is left out. */
+function tellOf({ victim }: GroupTask, event: GroupEvent, onEvent: GroupContext['onEvent']): void {
+  const named = (text: string) => (text.startsWith(victim.name) ? text : `${victim.name}: ${text}`);
+  switch (event.type) {
+    case 'progress':
+    case 'defense':
+      return;
+    case 'epoch': {
+      const { epoch, epochs } = event.report;
+      onEvent?.({ type: 'stage', stage: 'train', text: named(`epoch ${epoch}/${epochs}`) });
+      return;
+    }
+    case 'stage':
+      onEvent?.({ ...event, text: named(event.text) });
+      return;
+    case 'warning':
+      onEvent?.({ ...event, message: named(event.message) });
+      return;
+    default:
+      onEvent?.(event);
+  }
 }
 
 function tell(child: ChildProcess, request: WorkerRequest): void {

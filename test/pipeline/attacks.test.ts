@@ -75,6 +75,7 @@ test('WaNet: a run poisons batch by batch, or trains on the stored set when aske
   const options = { ...oracleExperiment(folder), poison: { attack: 'wanet', rate: 0.1, target: 1 } } as const;
   const { card } = await runExperiment(options);
   expect(card.config).toMatchObject({ poisoning: 'per-batch', train: { cropPadding: 0 } });
+  expect(formatTable(card)).toContain('every batch poisoned anew');
   expect(card.config.poison?.counts).toMatchObject({ poisoned: 56, noise: 112 });
   expect(card.rows[0]?.figures?.suspects.positives).toBe(card.config.poison?.counts.relabelled);
   expect(card.rows[0]?.figures?.purity.overall).toMatchObject({ rows: 100, poisoned: 0 });

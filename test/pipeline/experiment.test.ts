@@ -40,8 +40,8 @@ test('a run from data to card: files, events, table, and the same again', async 
 
   expect(card.seeds).toEqual({ root: 3, poison: 3, train: 3, defenses: [3, 3] });
   expect(card.config.poison?.counts.poisoned).toBe(60);
-  expect(card.config.train).toMatchObject({ width: 8, epochs: 2, momentum: 0.9, flip: true });
-  expect(card.victim.history).toHaveLength(2);
+  expect(card.config.train).toMatchObject({ width: 8, epochs: 6, momentum: 0.9, flip: true });
+  expect(card.victim.history).toHaveLength(6);
   expect(card.rows.map(({ name, preset, purifier }) => [name, preset, purifier])).toEqual([
     ['default', 'default', 'cross-label'],
     ['paper', 'paper', 'sce'],

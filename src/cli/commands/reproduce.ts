@@ -162,9 +162,11 @@ function planText({ cells, groups, units, seconds, throughput }: ReproductionPla
 }
 
 function summary({ out, done, failed, total, skipped, failures, files }: Reproduction): string {
+  // A victim that fails takes its defences with it: the first to say so is enough.
+  const problems = failures.filter((it, i) => failures.findIndex(({ message }) => message === it.message) === i);
   return [
     `${done} of ${total} cells done${failed === 0 ? '' : `, ${failed} failed`}${skipped === 0 ? '' : `, ${skipped} not in this build`}`,
-    ...failures.map(({ name, code, message }) => `${name}: ${code}: ${message}`),
+    ...problems.map(({ name, code, message }) => `${name}: ${code}: ${message}`),
     ...files,
     `everything is in ${out}`,
   ].join('\n');

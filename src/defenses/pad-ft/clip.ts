@@ -53,14 +53,14 @@ const MM_BM_FACTOR = 1.2;
 const MM_BM_ACCURACY = 0.95;
 
 /** settle: steps between looks, and how the evidence's weight grows from one look to the next. */
-const SETTLE_INTERVAL = 5;
+export const SETTLE_INTERVAL = 5;
 const SETTLE_GROWTH = 1.2;
 /** settle: the pressure on the bounds when there are no suspects to weigh. */
 const SETTLE_LAMBDA = 0.02;
 /** settle: it stops after so many looks below the floor. */
 const SETTLE_PATIENCE = 5;
 /** Suspects looked at while settling: enough for a share to within a percent. */
-const SUSPECTS_SHOWN = 1000;
+export const SUSPECTS_SHOWN = 1000;
 
 /** Activation clipping (paper section III-B, eq. 2): fits the bounds and leaves them on `input.model`. */
 export async function clip(input: ClipInput): Promise<ClipResult> {

@@ -1,0 +1,170 @@
+import type { ChildProcess } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type RunCard, readCard } from '../../src/report/card.js';
+import { formatTable } from '../../src/report/table.js';
+import { paperGrid } from '../../src/reproduce/grid.js';
+import { buildCli, jsonLines, lastLine, padFt, temporaryFolder } from './support.js';
+
+const folder = temporaryFolder();
+const inFolder = { cwd: folder.path };
+const at = (...names: readonly string[]) => join(folder.path, ...names);
+const COMPUTE = ['--device', 'cpu', '--threads', '1', '--json'];
+const reproduce = (out: string, ...flags: readonly string[]) => {
+  const what = flags.includes('--grid') ? ['all'] : ['table1', '--scale', 'smoke', '--attacks', 'badnets,wanet'];
+  return ['reproduce', ...what, '--out', out, ...flags, ...COMPUTE];
+};
+const PRESETS = ['--defenses', 'default,paper'];
+
+/** Every file below a folder and when it was written. */
+function files(root: string): Record<string, number> {
+  const entries = readdirSync(root, { recursive: true, withFileTypes: true });
+  const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  return Object.fromEntries(paths.sort().map((path) => [path, statSync(path).mtimeMs]));
+}
+
+/** What a card says that depends neither on the clock nor on the command line. */
+function figures({ created: _, command: __, costs: ___, ...card }: RunCard) {
+  const history = card.victim.history.map(({ loss, evaluation }) => ({ loss, evaluation }));
+  return { ...card, victim: { ...card.victim, history }, rows: card.rows.map(({ costs: _, ...row }) => row) };
+}
+
+const cardsOf = (out: string) =>
+  Promise.all(readdirSync(at(out, 'cards')).map((name) => readCard(at(out, 'cards', name))));
+
+beforeAll(buildCli);
+afterAll(() => folder[Symbol.dispose]());
+
+it('a dry run lists the cells and what they take, and writes nothing', async () => {
+  const { code, stdout } = await padFt(reproduce('whole', '--dry-run'), inFolder);
+  expect(code).toBe(0);
+  const plan = lastLine(stdout);
+  const states = (plan.cells as { name: string; state: string }[]).map(({ name, state }) => `${name} ${state}`);
+  expect(states).toContain('smoke-synthetic-badnets-10pct-s0-oracle pending');
+  expect(states.length).toBe(8);
+  expect(plan.units).toBeGreaterThan(600 * 6 * 3);
+  expect(plan.throughput).toMatchObject({ source: 'a calibration of 256 images' });
+  expect(readdirSync(folder.path)).toEqual([]);
+});
+
+it('SIGINT ends with 130 and a checkpoint, and the same command goes on to the same cards', async () => {
+  let sent = false;
+  const onOutput = (stdout: string, child: ChildProcess) => {
+    if (sent || !/"type":"epoch".*\n.*"type":"progress"/.test(stdout)) return;
+    sent = true;
+    child.kill('SIGINT');
+  };
+  const stopped = await padFt(reproduce('stopped', ...PRESETS), { ...inFolder, onOutput });
+  expect(stopped.code).toBe(130);
+  expect(lastLine(stopped.stdout)).toMatchObject({ type: 'error', code: 'ERR_ABORTED' });
+  const [victim = ''] = readdirSync(at('stopped', 'victims'));
+  expect(readdirSync(at('stopped', 'victims', victim)).sort()).toEqual(['checkpoint.safetensors', 'truth.safetensors']);
+  const epochs = jsonLines(stopped.stdout).filter(({ type }) => type === 'epoch').length;
+  const resumed = await padFt(reproduce('stopped', ...PRESETS), inFolder);
+  expect(resumed.code).toBe(0);
+  expect(jsonLines(resumed.stdout).filter(({ type }) => type === 'epoch')).toHaveLength(6 - epochs);
+});
+
+it('a table from nothing to its files', async () => {
+  const { code, stdout } = await padFt(reproduce('whole', ...PRESETS), inFolder);
+  expect(code).toBe(0);
+  expect(lastLine(stdout)).toMatchObject({ type: 'result', done: 2, failed: 0, total: 2, skipped: 2, failures: [] });
+  expect(
+    jsonLines(stdout)
+      .filter(({ type }) => type === 'grid')
+      .at(-1),
+  ).toMatchObject({ done: 2, total: 2 });
+  expect(readdirSync(at('whole')).sort()).toEqual([
+    ...['cards', 'cells.csv', 'defenses', 'index.html', 'table1.md', 'victims'],
+  ]);
+  const [victim = ''] = readdirSync(at('whole', 'victims'));
+  expect(readdirSync(at('whole', 'victims', victim)).sort()).toEqual([
+    ...['judgement.safetensors', 'training.json', 'truth.safetensors', 'victim.safetensors'],
+  ]);
+  const cards = await cardsOf('whole');
+  expect(cards.map(({ rows }) => rows.map(({ name }) => name))).toEqual([['default'], ['paper']]);
+  for (const card of cards) expect(formatTable(card)).toContain('target class 0');
+  const table = readFileSync(at('whole', 'table1.md'), 'utf8');
+  expect(table).toMatch(/\| synthetic \| badnets 10 % \| default: PAD-FT/);
+  expect(table).toContain('not in this build');
+  expect(readFileSync(at('whole', 'cells.csv'), 'utf8').trimEnd().split('\r\n')).toHaveLength(1 + 4);
+  const page = readFileSync(at('whole', 'index.html'), 'utf8');
+  expect(page).toContain('<svg');
+  expect(page).not.toContain('<script');
+  // The run that was stopped came to the same.
+  expect((await cardsOf('stopped')).map(figures)).toEqual(cards.map(figures));
+});
+
+it('a cell is a folder that `evaluate` can check', async () => {
+  const cells = readdirSync(at('whole', 'defenses'));
+  const { code, stdout } = await padFt(['evaluate', at('whole', 'defenses', cells[0] ?? ''), ...COMPUTE], inFolder);
+  expect(lastLine(stdout)).toMatchObject({ same: true });
+  expect(code).toBe(0);
+});
+
+it('a second run does nothing', async () => {
+  const before = files(at('whole'));
+  const { code, stdout } = await padFt(reproduce('whole', ...PRESETS), inFolder);
+  expect(code).toBe(0);
+  expect(jsonLines(stdout).filter(({ type }) => type === 'stage')).toEqual([]);
+  expect(files(at('whole'))).toEqual(before);
+});
+
+it('a further defence runs alone, on the victim and the judgement that are there', async () => {
+  const before = files(at('whole'));
+  const flags = ['--defenses', 'default,paper,random', '--keep-models', 'false'];
+  const { code, stdout } = await padFt(reproduce('whole', ...flags), inFolder);
+  expect(code).toBe(0);
+  expect(jsonLines(stdout).filter(({ type }) => type === 'epoch')).toEqual([]);
+  const after = files(at('whole'));
+  const kept = (path: string) => /(?:training|card)\.json$|(?:victim|judgement|pad)\.safetensors$/.test(path);
+  for (const path of Object.keys(before).filter(kept)) expect(after[path], path).toBe(before[path]);
+  const fresh = Object.keys(after).filter((path) => !(path in before));
+  expect(fresh.map((path) => path.slice(at('whole').length)).sort()).toEqual([
+    '/cards/smoke-synthetic-badnets-10pct-s0-random.json',
+    expect.stringMatching(/^\/defenses\/smoke-synthetic-badnets-10pct-s0-random-[0-9a-f]{12}\/card\.json$/),
+  ]);
+  const card = await readCard(at('whole', 'cards', 'smoke-synthetic-badnets-10pct-s0-random.json'));
+  expect(card.files).toEqual([]);
+});
+
+it('a victim trained elsewhere is taken over, in a process of its own', async () => {
+  const flags = ['--defenses', 'oracle,random', '--victims', at('whole', 'victims'), '--jobs', '2'];
+  const { code, stdout } = await padFt(reproduce('adopted', ...flags), inFolder);
+  expect(code).toBe(0);
+  expect(stdout).not.toContain('epoch 1/');
+  const [victim = ''] = readdirSync(at('whole', 'victims'));
+  const bytes = (out: string) => readFileSync(at(out, 'victims', victim, 'victim.safetensors'));
+  expect(bytes('adopted').equals(bytes('whole'))).toBe(true);
+  // Both score alike: the second says who scored.
+  const cards = await cardsOf('adopted');
+  const purify = cards.map(({ rows }) => rows[0]?.costs.find(({ stage }) => stage === 'purify'));
+  expect(purify[0]?.measuredBy).toBeUndefined();
+  expect(purify[1]).toEqual({ ...purify[0], measuredBy: 'smoke-synthetic-badnets-10pct-s0-oracle' });
+  expect(formatTable(cards[1] as RunCard)).toContain('purify ran once, with smoke-synthetic-badnets-10pct-s0-oracle');
+});
+
+it('a cell that fails is recorded, the others run, and the exit code says so', async () => {
+  const [table] = paperGrid('smoke').tables;
+  const attacks = [{ attack: 'badnets', options: { patchSize: 64 } }, { attack: 'badnets' }];
+  const grid = { ...paperGrid('smoke'), tables: [{ ...table, name: 'mine', attacks, defenses: ['paper'] }] };
+  writeFileSync(at('grid.json'), JSON.stringify(grid));
+  const { code, stdout } = await padFt(reproduce('whole', '--grid', 'grid.json'), inFolder);
+  expect(code).toBe(1);
+  expect(lastLine(stdout)).toMatchObject({ type: 'result', done: 1, failed: 1, total: 2 });
+  expect(readFileSync(at('whole', 'mine.md'), 'utf8')).toContain('failed: ERR\\_OPTION');
+  expect(existsSync(at('whole', 'table1.md'))).toBe(true);
+});
+
+it('wrong words end with 2 before anything is done', async () => {
+  for (const flags of [
+    ['--defenses', 'magic'],
+    ['--scale', 'huge'],
+    ['--keep-models', 'maybe'],
+    ['--device', 'tpu'],
+  ]) {
+    expect(await padFt(reproduce('wrong', ...flags), inFolder)).toMatchObject({ code: 2 });
+  }
+  expect(existsSync(at('wrong'))).toBe(false);
+});

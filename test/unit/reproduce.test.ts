@@ -1,0 +1,240 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { PRESETS } from '../../src/defenses/pad-ft/options.js';
+import { PadFtError } from '../../src/errors.js';
+import type { RunCard } from '../../src/report/card.js';
+import { canonicalJson, contentKey } from '../../src/reproduce/canonical-json.js';
+import { expandGrid, groupCells } from '../../src/reproduce/cells.js';
+import { cellsCsv, csvCell } from '../../src/reproduce/csv.js';
+import { meanOf, percentOf } from '../../src/reproduce/deviation.js';
+import { escapeHtml } from '../../src/reproduce/escape.js';
+import {
+  dataSize,
+  groupUnits,
+  judgingUnits,
+  repairUnits,
+  scoringUnits,
+  trainingUnits,
+} from '../../src/reproduce/estimate.js';
+import { tableLines } from '../../src/reproduce/figures.js';
+import { chooseGrid, type Grid, missingAttacks, paperGrid, readGrid } from '../../src/reproduce/grid.js';
+import { htmlPage } from '../../src/reproduce/html.js';
+import { markdownTable } from '../../src/reproduce/markdown.js';
+import { PAPER_TABLE_3, paperFigure } from '../../src/reproduce/paper-figures.js';
+import { SCALES } from '../../src/reproduce/scales.js';
+import { TRAIN_DEFAULTS } from '../../src/train.js';
+
+const NOTHING = { defenses: new Map(), victims: new Map() };
+
+/** The grid with its only table of BadNets changed. */
+function oneTable(change: Partial<Grid['tables'][number]>): Grid {
+  const grid = chooseGrid(paperGrid('cpu'), 'table1', { attacks: ['badnets'] });
+  return { ...grid, tables: grid.tables.map((table) => ({ ...table, ...change })) };
+}
+
+function cellsOf(grid: Grid) {
+  const [group] = groupCells(expandGrid(grid));
+  if (group === undefined) throw new Error('an empty grid');
+  return group;
+}
+
+test('canonical JSON has one spelling a value', () => {
+  expect(canonicalJson({ b: [1, 'x', null], a: { d: true, c: undefined } })).toBe('{"a":{"d":true},"b":[1,"x",null]}');
+  expect(canonicalJson({ a: 1, b: 2 })).toBe(canonicalJson({ b: 2, a: 1 }));
+  expect(canonicalJson(0.1)).toBe('0.1');
+  for (const value of [Number.NaN, undefined, () => {}, new Map(), new Uint8Array(1)])
+    expect(() => canonicalJson(value)).toThrow(PadFtError);
+  expect(contentKey({})).toBe('44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a');
+});
+
+test('the grid of the paper: tables, attacks, and what tables share is one cell', () => {
+  const grid = paperGrid('cpu');
+  expect(grid.tables.map(({ name }) => name)).toEqual(['table1', 'table2', 'table3']);
+  const tables = expandGrid(grid);
+  const names = tables.map(({ victims }) => victims.map(({ victim }) => `${victim.attack} ${victim.rate}`));
+  expect(names).toEqual([
+    ['badnets 0.1', 'blended 0.1', 'wanet 0.1', 'none 0'],
+    ['badnets 0.05', 'blended 0.05', 'wanet 0.05', 'sig 0.05', 'none 0'],
+    ['badnets 0.1'],
+  ]);
+  const groups = groupCells(tables);
+  // One clean model for both tables, one BadNets victim for tables I and III; n = 3000 is the preset's own.
+  expect(groups.map(({ victim, defenses }) => [victim.name, defenses.length])).toContainEqual([
+    'cpu-cifar10-badnets-10pct-s0',
+    4 + 2 * 5,
+  ]);
+  expect(groups.filter(({ victim }) => victim.attack === 'none')).toHaveLength(1);
+  expect(new Set(groups.map(({ victim }) => victim.folder)).size).toBe(groups.length);
+  const three = tables[2]?.victims[0]?.defenses ?? [];
+  expect(three.map(({ column, count }) => `${column} ${count}`)).toContain('paper 6000');
+  // n varies alone: the budget of stage 2 stays.
+  expect(new Set(three.map(({ column, planned }) => `${column} ${planned.settings.clip.steps}`)).size).toBe(2);
+});
+
+test('the cells of scale cpu are what poison and train make with those flags', () => {
+  const { victim, defenses } = cellsOf(oneTable({}));
+  const { flip: _, ...defaults } = TRAIN_DEFAULTS;
+  expect(victim.train).toEqual({
+    ...defaults,
+    width: 16,
+    epochs: 8,
+    schedule: 'triangular',
+    learningRate: 0.1,
+    batchSize: 128,
+  });
+  expect(victim.poison).toMatchObject({ attack: 'badnets', rate: 0.1, policy: 'all-to-one', draw: 'uniform', seed: 0 });
+  expect(defenses.map(({ planned }) => planned.settings)).toContainEqual(PRESETS.paper);
+});
+
+test('an attack that this build lacks is listed, not refused', () => {
+  const grid = oneTable({ attacks: [{ attack: 'no-such-attack' }, { attack: 'badnets' }] });
+  expect(missingAttacks(grid)).toEqual(['no-such-attack']);
+  expect(groupCells(expandGrid(grid)).map(({ victim }) => victim.available)).toEqual([false, true]);
+  const lines = expandGrid(grid).flatMap((table) => tableLines(table, NOTHING));
+  expect(lines.filter(({ attack }) => attack === 'no-such-attack').map(({ note }) => note)).toContain(
+    'not in this build',
+  );
+});
+
+test('keys change with what a cell depends on, and with nothing else', () => {
+  const base = cellsOf(oneTable({ defenses: ['default'] }));
+  const key = base.defenses[0]?.key;
+  const own = cellsOf(oneTable({ defenses: ['default'], counts: [3000] }));
+  const fewer = cellsOf(oneTable({ defenses: ['default'], counts: [1000] }));
+  expect(own.defenses[0]?.key).toBe(key);
+  expect(fewer.victim.key).toBe(base.victim.key);
+  expect(fewer.defenses[0]?.key).not.toBe(key);
+  const changes = [{ seeds: [1] }, { rates: [0.05] }, { attacks: [{ attack: 'blended' }] }, { datasets: ['cifar100'] }];
+  const victims = changes.map((change) => cellsOf(oneTable(change)).victim.key);
+  expect(new Set([...victims, base.victim.key]).size).toBe(5);
+  expect(groupCells(expandGrid(oneTable({}), 'fp32'))[0]?.victim.key).not.toBe(base.victim.key);
+  // Another title, or other defences beside it, is not another cell.
+  const renamed = cellsOf(oneTable({ title: 'x', defenses: ['paper', 'default'] }));
+  expect(renamed.defenses.map((cell) => cell.key)).toContain(key);
+});
+
+test('axes are checked, and a grid of one’s own is read strictly', async () => {
+  const choose = (what: string, choice: object) => chooseGrid(paperGrid('cpu'), what, choice);
+  expect(() => choose('table4', {})).toThrow(/table1, table2, table3/);
+  expect(() => choose('all', { datasets: ['mnist'] })).toThrow(/datasets/);
+  expect(() => choose('all', { defenses: ['magic'] })).toThrow(/defenses/);
+  expect(() => choose('all', { attacks: ['magic'] })).toThrow(/attacks/);
+  expect(() => choose('all', { seeds: [1, 1] })).toThrow(/every value once/);
+
+  const folder = await mkdtemp(join(tmpdir(), 'pad-ft-grid-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const path = join(folder, 'grid.json');
+  const grid = paperGrid('smoke');
+  await writeFile(path, JSON.stringify(grid));
+  expect(await readGrid(path)).toEqual(grid);
+  const wrong = async (change: object) => {
+    await writeFile(path, JSON.stringify({ ...grid, ...change }));
+    return readGrid(path);
+  };
+  await expect(wrong({ scale: 'huge' })).rejects.toThrow(/scale: expected one of/);
+  await expect(wrong({ extra: 1 })).rejects.toMatchObject({ code: 'ERR_FILE_FORMAT' });
+  await expect(wrong({ tables: [{ ...grid.tables[0], name: '../x' }] })).rejects.toThrow(/tables\[0\]\.name/);
+  await expect(wrong({ tables: [{ ...grid.tables[0], rates: [2] }] })).rejects.toThrow(/rates\[0\]/);
+});
+
+test('the paper’s figures', () => {
+  const at = (dataset: string, attack: string, rate: number) => ({ dataset, attack, rate });
+  expect(paperFigure(at('cifar10', 'badnets', 0.1), 'none')).toEqual({ acc: 91.82, asr: 93.79 });
+  expect(paperFigure(at('cifar10', 'blended', 0.1), 'PAD-FT')).toEqual({ acc: 83.4, asr: 6.56 });
+  expect(paperFigure(at('cifar10', 'wanet', 0.05), 'DBD')).toEqual({ acc: 86.97, asr: 4.95 });
+  expect(paperFigure(at('cifar100', 'blended', 0.05), 'PAD')).toEqual({ acc: 67.36, asr: 0.01 });
+  expect(paperFigure(at('cifar100', 'wanet', 0.1), 'MM-BD')).toEqual({ acc: 58.3, asr: 0.7 });
+  expect(paperFigure(at('cifar10', 'badnets', 0.01), 'none')).toBeNull();
+  expect([...PAPER_TABLE_3.keys()]).toEqual(SCALES.paper.counts);
+  expect(PAPER_TABLE_3.get(3000)).toEqual({ acc: 83.91, asr: 8.82 });
+});
+
+test('mean and sample standard deviation', () => {
+  expect(meanOf([])).toBeNull();
+  expect(meanOf([null, undefined])).toBeNull();
+  expect(meanOf([0.5, null])).toEqual({ mean: 0.5, sd: null, n: 1 });
+  expect(meanOf([1, 2, 3, 4])?.sd).toBeCloseTo(Math.sqrt(5 / 3), 12);
+  expect(percentOf(meanOf([0.8, 0.9]))).toBe('85.00 ± 7.07');
+  expect(percentOf(null)).toBe('–');
+});
+
+test('forward units', () => {
+  const cell = { dataset: 'cifar10', datasetOptions: {}, rate: 0.1, train: { epochs: 2, batchSize: 128 } } as const;
+  const size = dataSize(cell);
+  expect(size).toEqual({ rows: 50_000, testRows: 10_000, classes: 10 });
+  // 390 whole batches, three units an image; both test sets after each epoch.
+  expect(trainingUnits(cell, size)).toBe(2 * (3 * 390 * 128 + 20_000));
+  expect(judgingUnits(cell, size)).toBe(70_000);
+  expect(judgingUnits({ rate: 0 }, size)).toBe(60_000);
+  expect(scoringUnits(PRESETS.paper, size)).toBe(50_000);
+  expect(scoringUnits(PRESETS.default, size)).toBe(3 * 50_000 + 2 * 4000);
+  expect(repairUnits(PRESETS.paper, cell, size)).toBe(3 * 150 * 200 + 3000 * 101 + 40_000);
+  const group = cellsOf(oneTable({ defenses: ['default', 'random'] }));
+  const alone = cellsOf(oneTable({ defenses: ['default'] }));
+  const flags = { trains: false, judges: false };
+  // The control scores as the default does: once for both.
+  expect(groupUnits({ ...group, ...flags }) - groupUnits({ ...alone, ...flags })).toBe(
+    repairUnits(PRESETS.default, group.victim, size),
+  );
+});
+
+const HOSTILE = `<img src=x onerror=alert(1)>"'&|\`*_[x](y)\u202e=1+1`;
+
+/** A real card with something changed: a stranger may have written it. */
+async function cardWith(classNames: readonly string[], acc: number): Promise<RunCard> {
+  const path = new URL('../../results/demo-two-cores.card.json', import.meta.url);
+  const card = JSON.parse(await readFile(path, 'utf8')) as RunCard;
+  const evaluation = { acc, asr: 0.9, asrIncludingTarget: 0.91, ra: 0.1 };
+  const { config, victim } = card;
+  return {
+    ...card,
+    config: { ...config, dataset: { ...config.dataset, classNames } },
+    victim: { ...victim, evaluation },
+  };
+}
+
+test('a card’s class names are text on the page and in the CSV, and seeds are averaged', async () => {
+  const grid = oneTable({ seeds: [0, 1], defenses: ['default'] });
+  const tables = expandGrid(grid);
+  const groups = groupCells(tables);
+  const cards = await Promise.all([0.8, 0.9].map((acc) => cardWith([HOSTILE, 'b'], acc)));
+  const defenses = new Map(
+    groups.flatMap((group, i) =>
+      group.defenses.map(({ key }) => [key, { state: 'done' as const, card: cards[i] as RunCard }] as const),
+    ),
+  );
+  const states = { ...NOTHING, defenses };
+  const page = htmlPage(grid, tables, groups, states);
+  expect(page).toContain('&lt;img src=x onerror=alert(1)&gt;');
+  expect(page).not.toContain('<img');
+  expect(page).toContain('85.00 ± 7.07');
+  expect(cellsCsv(groups, states)).toContain('"<img src=x onerror=alert(1)>""');
+  const [none, , , pad] = tables.flatMap((table) => tableLines(table, states));
+  expect(none).toMatchObject({ model: 'none', acc: { n: 2 }, paper: { acc: 91.82 } });
+  expect(pad).toMatchObject({ model: 'default: PAD', returned: true, purity: { n: 2, sd: 0 }, note: '' });
+});
+
+test('text from elsewhere is text in HTML, Markdown and CSV', () => {
+  expect(escapeHtml(HOSTILE)).not.toMatch(/[<>"'\u202e]/);
+  expect(escapeHtml('a & b')).toBe('a &amp; b');
+  const grid = oneTable({ title: HOSTILE });
+  const tables = expandGrid(grid);
+  const page = htmlPage(grid, tables, groupCells(tables), NOTHING);
+  expect(page).not.toContain('<img');
+  expect(page).not.toContain('<script');
+  expect(page).not.toMatch(/https?:/);
+  const lines = tables.flatMap((table) => tableLines(table, NOTHING));
+  const hostile = lines.map((line) => ({ ...line, note: HOSTILE }));
+  const markdown = markdownTable(HOSTILE, hostile, [HOSTILE]);
+  expect(markdown).not.toMatch(/[^\\]<img/);
+  for (const row of markdown.split('\n').filter((row) => row.startsWith('| cifar10'))) {
+    expect(row.replaceAll('\\|', '').split('|')).toHaveLength(18);
+  }
+  expect(csvCell('plain')).toBe('plain');
+  expect(csvCell('a,"b"\n')).toBe('"a,""b""\n"');
+  expect(csvCell('=HYPERLINK("x")')).toBe('"\'=HYPERLINK(""x"")"');
+  expect(csvCell(-0.5)).toBe('-0.5');
+  expect(csvCell(null)).toBe('');
+});
