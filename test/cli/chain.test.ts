@@ -122,8 +122,13 @@ describe('poison, train, defend, evaluate', () => {
 
   it('defend keeps an earlier result when it fails', async () => {
     const before = contentsOf('repaired');
-    const { code } = await padFt([...defend, '--tune.learningRate', '1000000', '--out', 'repaired'], inFolder);
+    // A network that learnt nothing calls everything alike: purification has nothing to go by.
+    const idle = ['--epochs', '1', ...TINY_TRAINING, '--learning-rate', '0'];
+    await padFt(['train', '--data', 'set', '--out', 'idle', ...idle], inFolder);
+    const args = [...defend, '--model', 'idle/victim.safetensors', '--out', 'repaired', '--json'];
+    const { code, stdout } = await padFt(args, inFolder);
     expect(code).toBe(1);
+    expect(lastLine(stdout)).toMatchObject({ type: 'error', code: 'ERR_DATA' });
     expect(contentsOf('repaired')).toEqual(before);
   });
 
