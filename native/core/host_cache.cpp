@@ -3,8 +3,13 @@
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <exception>
+#include <fstream>
+#include <limits>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -20,8 +25,26 @@ namespace {
 
 // Small blocks are glibc's business; it is fast there.
 constexpr size_t kSmallest = size_t{1} << 16;
-// More than this is given back at once: the cache must not make a small machine swap.
-constexpr size_t kLimit = size_t{4} << 30;
+// What a large network's steps ask for again and again fits; more gains nothing.
+constexpr uint64_t kMostKept = uint64_t{4} << 30;
+
+// One number in a file of the kernel's; no limit where it says "max", cannot be read or is no number.
+uint64_t limit_in(const std::string& path) {
+  std::ifstream file(path);
+  uint64_t bytes = 0;
+  return file >> bytes ? bytes : std::numeric_limits<uint64_t>::max();
+}
+
+uint64_t physical_memory() {
+  const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+  if (pages <= 0 || page <= 0) return std::numeric_limits<uint64_t>::max();
+  return static_cast<uint64_t>(pages) * static_cast<uint64_t>(page);
+}
+
+// More than this is given back at once: the cache must not make a small machine swap, or a container be killed.
+size_t default_limit() {
+  return static_cast<size_t>(std::min(kMostKept, usable_memory("/sys/fs/cgroup", "/proc/self/cgroup") / 4));
+}
 
 // Sizes are rounded up to an eighth of their power of two, so that nearly equal sizes share blocks.
 size_t size_class(size_t bytes) {
@@ -36,6 +59,7 @@ struct Cache {
   std::unordered_map<size_t, std::vector<void*>> free_blocks;
   std::unordered_map<void*, size_t> sizes;  // of every block handed out or kept
   size_t kept = 0;
+  HostMemory memory{default_limit(), &c10::alloc_cpu};
 };
 
 // Never destroyed: tensors may outlive every static object at exit.
@@ -51,7 +75,7 @@ void release(void* pointer) {
     std::lock_guard<std::mutex> lock(c.mutex);
     const auto found = c.sizes.find(pointer);
     if (found != c.sizes.end()) {
-      if (c.kept + found->second <= kLimit) {
+      if (c.kept + found->second <= c.memory.limit) {
         c.kept += found->second;
         c.free_blocks[found->second].push_back(pointer);
         return;
@@ -62,8 +86,22 @@ void release(void* pointer) {
   c10::free_cpu(pointer);
 }
 
+// What the cache keeps is memory the system could have given: a failure counts only when nothing is kept any more.
+void* allocate(size_t bytes) {
+  void* (*const from_system)(size_t) = [] {
+    std::lock_guard<std::mutex> lock(cache().mutex);
+    return cache().memory.allocate;
+  }();
+  try {
+    return from_system(bytes);
+  } catch (const std::exception&) {
+    empty_host_cache();
+    return from_system(bytes);
+  }
+}
+
 void* take(size_t bytes) {
-  if (bytes < kSmallest) return c10::alloc_cpu(bytes);
+  if (bytes < kSmallest) return allocate(bytes);
   const size_t size = size_class(bytes);
   auto& c = cache();
   {
@@ -76,7 +114,7 @@ void* take(size_t bytes) {
       return pointer;
     }
   }
-  void* pointer = c10::alloc_cpu(size);
+  void* pointer = allocate(size);
   std::lock_guard<std::mutex> lock(c.mutex);
   c.sizes[pointer] = size;
   return pointer;
@@ -125,6 +163,33 @@ void empty_host_cache() {
   }
   c.free_blocks.clear();
   c.kept = 0;
+}
+
+HostMemory exchange_host_memory(HostMemory memory) {
+  std::lock_guard<std::mutex> lock(cache().mutex);
+  std::swap(cache().memory, memory);
+  return memory;
+}
+
+uint64_t usable_memory(const std::string& cgroups, const std::string& own_groups) {
+  uint64_t bytes = physical_memory();
+  const auto lower = [&](const std::string& path) { bytes = std::min(bytes, limit_in(path)); };
+  lower(cgroups + "/memory.max");
+  lower(cgroups + "/memory/memory.limit_in_bytes");
+  // In a container the root is the group itself; elsewhere the group lies below it, and every group above counts too.
+  std::ifstream file(own_groups);
+  for (std::string line; std::getline(file, line);) {  // "0::/path" in version 2, "4:memory:/path" in version 1
+    const auto first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const auto controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const bool unified = controllers == ",,";
+    if (!unified && controllers.find(",memory,") == std::string::npos) continue;
+    for (auto group = line.substr(second + 1); group.size() > 1; group.resize(group.rfind('/'))) {
+      lower(cgroups + (unified ? group + "/memory.max" : "/memory" + group + "/memory.limit_in_bytes"));
+      if (group.find('/') == std::string::npos) break;
+    }
+  }
+  return bytes;
 }
 
 std::size_t host_cache_bytes() {

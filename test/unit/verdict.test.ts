@@ -1,0 +1,157 @@
+import { describe, expect, it } from 'vitest';
+import { PRESETS } from '../../src/defenses/pad-ft/options.js';
+import { type RowScores, selectRows } from '../../src/defenses/pad-ft/purify.js';
+import { judge } from '../../src/defenses/pad-ft/verdict.js';
+import { Random } from '../../src/random.js';
+
+const SETTINGS = PRESETS.default.purify;
+
+/** How many rows a label has in its bulk (scores about 0), and how many planted ones (about `at`). */
+interface Group {
+  readonly clean: number;
+  readonly planted?: number;
+  readonly at?: number;
+}
+
+/** Scores as a purifier gives them; every row eligible unless `wrong` rows of a label are misclassified. */
+function madeScores(groups: readonly Group[], { wrong = 0, seed = 1 } = {}) {
+  const random = new Random(seed);
+  // Sum of twelve uniform numbers: a Gaussian but for tails nobody has seen.
+  const normal = () => Array.from({ length: 12 }, () => random.uniform()).reduce((sum, x) => sum + x, -6);
+  const rows = groups.flatMap(({ clean, planted = 0, at = 8 }, label) => [
+    ...Array.from({ length: clean }, (_, i) => ({ label, score: normal(), planted: false, eligible: i >= wrong })),
+    ...Array.from({ length: planted }, () => ({ label, score: at + normal(), planted: true, eligible: true })),
+  ]);
+  const labels = Int32Array.from(rows, ({ label }) => label);
+  const eligible = Uint8Array.from(rows, (row) => (row.eligible ? 1 : 0));
+  const score = Float32Array.from(rows, (row) => row.score);
+  const scores: RowScores = {
+    score,
+    eligible,
+    judged: eligible,
+    alternative: labels.map((label) => (label + 1) % groups.length),
+    victim: { sce: score, logOdds: score.map((x) => -x), predicted: labels, alternative: labels },
+  };
+  return { scores, labels, classes: groups.length, planted: rows.map((row) => row.planted) };
+}
+
+function judged(groups: readonly Group[], made: Parameters<typeof madeScores>[1] = {}) {
+  const { scores, labels, classes, planted } = madeScores(groups, made);
+  return { ...judge(scores, labels, classes, SETTINGS), scores, planted };
+}
+
+const CLEAN: Group = { clean: 300 };
+
+describe('the verdict', () => {
+  it('calls labels attacked whose scores fall into two groups, and names the upper one row by row', () => {
+    const groups = [CLEAN, { clean: 300, planted: 60 }, CLEAN, { clean: 200, planted: 200 }];
+    const { verdict, labels, suspects, clear, planted, scores } = judged(groups);
+    expect(verdict).toEqual({
+      attacked: [1, 3],
+      text: 'label 1: 17 % of its rows look planted; label 3: 50 % of its rows look planted',
+    });
+    expect(labels.map(({ attacked }) => attacked)).toEqual([false, true, false, true]);
+    expect(labels[1]).toMatchObject({ rows: 360, eligible: 360, plantedShare: 60 / 360 });
+    expect(labels[1]?.separation).toBeGreaterThan(5);
+    expect(labels[1]?.gain).toBeGreaterThan(0.1);
+    // Eight standard deviations apart the two groups do not overlap: exactly the planted rows.
+    const expected = planted.flatMap((is, row) => (is ? [row] : []));
+    expect(suspects.map(({ row }) => row).sort((a, b) => a - b)).toEqual(expected);
+    for (const { row, givenLabel, posterior, likelyLabel } of suspects) {
+      expect(posterior).toBeGreaterThanOrEqual(SETTINGS.suspectPosterior);
+      expect(posterior).toBeLessThanOrEqual(1);
+      expect(likelyLabel).toBe(scores.alternative[row]);
+      expect(likelyLabel).toBe((givenLabel + 1) % 4);
+    }
+    const posteriors = suspects.map(({ posterior }) => posterior);
+    expect(posteriors).toEqual([...posteriors].sort((a, b) => b - a));
+    // Clear rows are rows of attacked labels, none of them planted; of labels that are not attacked nothing is said.
+    expect(clear.reduce((sum, one) => sum + one, 0)).toBeGreaterThan(450);
+    clear.forEach((one, row) => {
+      if (one === 1) expect([1, 3]).toContain(row < 300 ? 0 : row < 660 ? 1 : row < 960 ? 2 : 3);
+      if (one === 1) expect(planted[row]).toBe(false);
+    });
+  });
+
+  it('accuses no label of clean scores, whichever way they are drawn', () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const { verdict, suspects, clear, labels } = judged([CLEAN, CLEAN, CLEAN], { seed });
+      expect(verdict).toEqual({ attacked: [], text: 'no evidence of a backdoor' });
+      expect(suspects).toEqual([]);
+      expect(clear.includes(1)).toBe(false);
+      expect(labels.map(({ plantedShare }) => plantedShare)).toEqual([0, 0, 0]);
+    }
+  });
+
+  it('needs both: parts that stand apart, and a gain by telling them apart', () => {
+    const { labels } = judged([CLEAN, { clean: 300, planted: 100, at: 2 }]);
+    // Two standard deviations: one skewed hump.
+    expect(labels[1]?.attacked).toBe(false);
+    const apart = madeScores([CLEAN, { clean: 300, planted: 60 }]);
+    const demanding = { ...SETTINGS, verdictSeparation: 20 };
+    expect(judge(apart.scores, apart.labels, 2, demanding).verdict.attacked).toEqual([]);
+    expect(judge(apart.scores, apart.labels, 2, { ...SETTINGS, verdictGain: 10 }).verdict.attacked).toEqual([]);
+  });
+
+  it('does not judge a label by fewer than 100 rows, and says so', () => {
+    const few = judged([CLEAN, { clean: 69, planted: 30 }]);
+    expect(few.labels[1]).toMatchObject({ eligible: 99, separation: null, gain: null, attacked: false });
+    expect(few.suspects).toEqual([]);
+    expect(few.verdict.text).toBe('no evidence of a backdoor; 1 of 2 labels have too few rows to judge');
+    expect(judged([CLEAN, { clean: 70, planted: 30 }]).verdict.attacked).toEqual([1]);
+    // Rows the victim gets wrong do not count.
+    const wrong = judged([{ clean: 120, planted: 30 }, CLEAN], { wrong: 60 });
+    expect(wrong.labels[0]).toMatchObject({ rows: 150, eligible: 90, separation: null });
+    const mixed = judged([{ clean: 300, planted: 60 }, { clean: 50 }, { clean: 50 }]);
+    expect(mixed.verdict.text).toBe('label 0: 17 % of its rows look planted; 2 of 3 labels have too few rows to judge');
+  });
+
+  it('takes fewer than 10 planted rows for outliers', () => {
+    const nine = judged([CLEAN, { clean: 110, planted: 9, at: 20 }]);
+    expect(nine.labels[1]?.separation).toBeGreaterThan(SETTINGS.verdictSeparation);
+    expect(nine.labels[1]?.gain).toBeGreaterThan(SETTINGS.verdictGain);
+    expect(nine.labels[1]).toMatchObject({ attacked: false, plantedShare: 0 });
+    expect(nine.suspects).toEqual([]);
+    expect(judged([CLEAN, { clean: 110, planted: 10, at: 20 }]).suspects).toHaveLength(10);
+  });
+
+  it('is not given by scores that say nothing about planting', () => {
+    const { scores, labels } = madeScores([{ clean: 300, planted: 60 }, CLEAN]);
+    const { verdict, labels: verdicts } = judge({ ...scores, judged: null }, labels, 2, SETTINGS);
+    expect(verdict).toEqual({ attacked: [], text: 'no evidence of a backdoor' });
+    expect(verdicts[0]).toMatchObject({ eligible: 360, separation: null });
+  });
+});
+
+describe('the rows that are kept', () => {
+  const countOf = (rows: Uint32Array, labels: Int32Array, label: number) =>
+    rows.filter((row) => labels[row] === label).length;
+
+  it('are the cleanest n / C eligible rows of each label that are no suspects', () => {
+    const { scores, labels, classes, planted } = madeScores([{ clean: 300, planted: 60 }, CLEAN], { wrong: 20 });
+    const { purified, suspects, order } = selectRows(scores, labels, classes, { ...SETTINGS, count: 100 });
+    expect(suspects).toHaveLength(60);
+    expect([0, 1].map((label) => countOf(purified, labels, label))).toEqual([50, 50]);
+    for (const row of purified) expect([planted[row], scores.eligible[row]]).toEqual([false, 1]);
+    const worst = Math.max(...Array.from(purified.subarray(0, 50), (row) => scores.score[row] ?? 0));
+    const before = Array.from(scores.score.keys()).filter(
+      (row) => labels[row] === 0 && scores.eligible[row] === 1 && (scores.score[row] ?? 0) < worst,
+    );
+    expect(before).toHaveLength(49);
+    expect(order).toHaveLength(scores.eligible.filter((one) => one === 1).length);
+  });
+
+  it('are half of the candidates of each label at most, when half is to be left, whatever n asks', () => {
+    const { scores, labels, classes } = madeScores([{ clean: 301, planted: 60 }, { clean: 150 }, CLEAN], { wrong: 10 });
+    const everything = { ...SETTINGS, count: 10 * labels.length };
+    const { purified, suspects } = selectRows(scores, labels, classes, everything, true);
+    expect(suspects).toHaveLength(60);
+    // Candidates: 301 − 10, 150 − 10 and 300 − 10; suspects and misclassified rows are none.
+    expect([0, 1, 2].map((label) => countOf(purified, labels, label))).toEqual([146, 70, 145]);
+    const all = selectRows(scores, labels, classes, everything).purified;
+    expect([0, 1, 2].map((label) => countOf(all, labels, label))).toEqual([291, 140, 290]);
+    // A modest n is met: nothing is halved for its own sake.
+    const modest = selectRows(scores, labels, classes, { ...SETTINGS, count: 90 }, true).purified;
+    expect([0, 1, 2].map((label) => countOf(modest, labels, label))).toEqual([30, 30, 30]);
+  });
+});
