@@ -11,7 +11,7 @@ export function differencesOf(grid: Grid, table: GridTable): readonly string[] {
     ...SCALES[grid.scale].differences,
     'ASR leaves images of the target class out (BackdoorBench); the paper’s CIFAR-10 figures near 8 to 10 % are the floor of an ASR that counts them, so the second ASR counts them too and Δ ASR compares that one. Its CIFAR-100 figures lie below such a floor: there compare the first',
     ...(attacks.includes('blended')
-      ? ['Blended blends in a synthetic picture, not BackdoorBench’s: that one may not be distributed here']
+      ? ['Blended blends in our synthetic picture (“synthetic trigger”), not the published one']
       : []),
     ...(attacks.includes('sig')
       ? ['SIG is not in the paper: it keeps labels, and the target class holds 10 % of the rows']

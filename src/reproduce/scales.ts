@@ -33,12 +33,12 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
     datasetOptions: {},
     poison: { draw: 'backdoorbench' },
     train: { width: 64, epochs: 100, batchSize: 128, learningRate: 0.01, schedule: 'cosine', cropPadding: 4 },
-    // WaNet's BackdoorBench configuration keeps its rate constant.
+    // WaNet's published rate is constant, and its crop pads by 5.
     attackTrain: { wanet: { learningRate: 0.01, schedule: 'constant', cropPadding: 5 } },
     defense: {},
     counts: PAPER_COUNTS,
     differences: [
-      'victims are trained by the recipe of BackdoorBench (width 64, 100 epochs, SGD 0.01 cosine, batch 128), rows drawn as it draws them [A: the paper names only PreAct-ResNet-18]',
+      'victims are trained by the recipe of BackdoorBench (width 64, 100 epochs, SGD 0.01 cosine, batch 128), rows drawn as it draws them [A: we take that recipe for the paper’s]',
     ],
   },
   cpu: {
