@@ -1,4 +1,4 @@
-import { ERROR_CODES, type ErrorCode, PadFtError } from '../errors.js';
+import { ERROR_CODES, type ErrorCode, outOfMemory, PadFtError } from '../errors.js';
 import type { NativeJob } from './contract.js';
 
 /** What every computing call takes besides its own options. */
@@ -26,6 +26,8 @@ function aborted(signal: AbortSignal): PadFtError {
  */
 export function fromNative(error: unknown, at?: Error): PadFtError {
   if (error instanceof PadFtError) return error;
+  const full = outOfMemory(error);
+  if (full !== null) return full;
   const { code, message, detail } = error as { code?: string; message?: string; detail?: string };
   const known = code !== undefined && CODES.has(code) ? (code as ErrorCode) : 'ERR_INTERNAL';
   const result = new PadFtError(known, message ?? String(error), {
