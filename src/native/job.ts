@@ -5,7 +5,10 @@ import type { NativeJob } from './contract.js';
 export interface RunContext {
   /** Stops the call at its next batch; it then rejects with ERR_ABORTED. */
   readonly signal?: AbortSignal | undefined;
-  /** Progress of this call: `done` of `total` rows or steps, at most some twenty times a second. */
+  /**
+   * Progress of this call: `done` of `total` rows or steps, at most some twenty times a second. What it throws stops the
+   * call, which rejects with that very error.
+   */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
@@ -57,6 +60,8 @@ export async function runJob<T>(signal: AbortSignal | undefined, start: () => Na
   try {
     return await job.promise;
   } catch (error) {
+    // The caller's own error goes back to the caller as it is, also when the signal was raised after it.
+    if (job.callbackThrew()) throw error;
     if (signal?.aborted) throw aborted(signal);
     throw fromNative(error, at);
   } finally {
