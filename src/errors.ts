@@ -70,3 +70,23 @@ export function isAbort(error: unknown): boolean {
     (error instanceof Error && error.name === 'AbortError')
   );
 }
+
+/** What V8 says when the system gives it no memory for an array's bytes, or none of that length can exist. */
+const REFUSED_ARRAY = /^(Array buffer allocation failed|Invalid typed array length|Invalid array buffer length)/;
+
+/** An array that found no room, as ERR_OOM that says what to do; null for every other error. */
+export function outOfMemory(error: unknown): PadFtError | null {
+  if (!(error instanceof RangeError) || !REFUSED_ARRAY.test(error.message)) return null;
+  // The core's words for its own allocations.
+  const advice = 'lower the batch size, use fewer rows or a narrower network';
+  return new PadFtError('ERR_OOM', `not enough memory; ${advice}: ${error.message}`, { cause: error });
+}
+
+/** Makes arrays whose size somebody else chose. ERR_OOM when there is no room for them. */
+export function withMemory<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    throw outOfMemory(error) ?? error;
+  }
+}

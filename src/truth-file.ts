@@ -1,7 +1,7 @@
 import { checkLabels, type LabelPolicy, labelPolicy } from './attacks/labels.js';
 import type { PoisonManifest } from './attacks/poison.js';
 import { describeTrigger, sha256Hex, type Trigger } from './attacks/trigger.js';
-import { describe, PadFtError } from './errors.js';
+import { describe, PadFtError, withMemory } from './errors.js';
 import type { WrittenFile } from './formats/atomic-file.js';
 import { checkFile } from './formats/json-shape.js';
 import { checkPoisonManifest } from './formats/poison-manifest.js';
@@ -155,9 +155,9 @@ function checkSum(path: string, what: string, got: string, expected: string | un
   );
 }
 
-/** The bytes in memory of their own: a tensor is a view into its file, at any address. */
+/** The bytes in memory of their own: a tensor is a view into its file, at any address. ERR_OOM. */
 export function copyOf({ data }: SafetensorsTensor): ArrayBuffer {
-  return new Uint8Array(data).buffer;
+  return withMemory(() => new Uint8Array(data)).buffer;
 }
 
 function bytesOf(values: ArrayBufferView): Uint8Array {

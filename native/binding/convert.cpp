@@ -208,7 +208,7 @@ bool speaks_of_memory(const std::string& text) {
          text.find("not enough memory") != std::string::npos;
 }
 
-constexpr const char* kMemoryAdvice = "not enough memory; lower the batch size or use fewer rows: ";
+constexpr const char* kMemoryAdvice = "not enough memory; lower the batch size, use fewer rows or a narrower network: ";
 
 }  // namespace
 

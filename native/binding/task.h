@@ -1,5 +1,5 @@
 // From a JavaScript call to the compute thread and back: two lambdas, one that computes there and one that converts
-// on the JavaScript thread. The call returns { promise, cancel() }.
+// on the JavaScript thread. The call returns { promise, cancel(), callbackThrew() }.
 #pragma once
 
 #include <napi.h>
@@ -39,6 +39,7 @@ struct Task {
     job->owner = owner;
     auto control = job->control;
     control->on_progress = throttled(deliver);
+    state->control = control;
     job->run = [state = std::weak_ptr<State>(state), control, deliver, work = std::move(work)]() mutable {
       auto message = new Message{true, 0, 0, std::nullopt, nullptr};
       try {
@@ -55,6 +56,11 @@ struct Task {
     auto result = Napi::Object::New(env);
     result.Set("promise", promise);
     result.Set("cancel", Napi::Function::New(env, [control](const Napi::CallbackInfo&) { control->cancelled = true; }));
+    auto threw = std::make_shared<bool>(false);
+    state->threw = threw;
+    result.Set("callbackThrew", Napi::Function::New(env, [threw](const Napi::CallbackInfo& info) {
+                 return Napi::Boolean::New(info.Env(), *threw);
+               }));
     return result;
   }
 
@@ -65,6 +71,9 @@ struct Task {
     std::vector<Hold> holds;
     Finish finish;
     Napi::FunctionReference progress;
+    std::shared_ptr<Control> control;
+    std::shared_ptr<bool> threw;      ///< whether `progress` did
+    std::optional<Napi::Error> error;  ///< what it threw first
   };
   struct Message {
     bool final;
@@ -79,20 +88,33 @@ struct Task {
     if (env == nullptr || context == nullptr) return;
     const auto state = *context;
     if (!message->final) {
-      if (!state->progress.IsEmpty()) {
-        state->progress.Call({Napi::Number::New(env, static_cast<double>(message->done)),
-                              Napi::Number::New(env, static_cast<double>(message->total))});
-      }
+      report(env, *state, *message);
       return;
     }
     state->holds.clear();
     try {
+      if (state->error) throw *state->error;
       if (message->error) std::rethrow_exception(message->error);
       state->deferred.Resolve(state->finish(env, *message->result));
     } catch (...) {
       state->deferred.Reject(to_js_error(env, std::current_exception()).Value());
     }
     state->finish = nullptr;
+  }
+
+  // Nobody is above this call: what the callback throws ends the job, and its promise rejects with that. The callback is
+  // not called again.
+  static void report(Napi::Env env, State& state, const Message& message) {
+    if (state.progress.IsEmpty()) return;
+    try {
+      state.progress.Call({Napi::Number::New(env, static_cast<double>(message.done)),
+                           Napi::Number::New(env, static_cast<double>(message.total))});
+    } catch (const Napi::Error& error) {
+      state.error = error;
+      *state.threw = true;
+      state.control->cancelled = true;
+      state.progress.Reset();
+    }
   }
 
   using Deliver = Napi::TypedThreadSafeFunction<std::shared_ptr<State>, Message, receive>;

@@ -3,10 +3,11 @@ import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, freemem } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { addonSourceHash, buildTag, isCurrent, readRecord, SCHEMA } from './addon-record.mjs';
+import { requireBuildTools } from './build-tools.mjs';
 import { resolveFrom } from './compile-typescript.mjs';
 import { onPath } from './find-libtorch.mjs';
 import { runCommand } from './run-command.mjs';
-import { buildFailed, environmentMissing } from './setup-error.mjs';
+import { buildFailed } from './setup-error.mjs';
 import { testLoad } from './test-load.mjs';
 
 /** One translation unit that includes libtorch's headers takes about this much memory to compile. */
@@ -26,7 +27,7 @@ export async function buildAddon(options) {
   const folder = join(projectRoot, 'build', buildTag(libtorch));
   const recordFile = join(folder, 'record.json');
   if (force) {
-    requireTools();
+    await requireBuildTools();
     await rm(folder, { recursive: true, force: true });
   }
 
@@ -40,7 +41,7 @@ export async function buildAddon(options) {
     return { state: 'current', record: previous };
   }
 
-  requireTools();
+  await requireBuildTools();
   const sourceHash = addonSourceHash(projectRoot, libtorch);
   const build = await openBuild(projectRoot, folder, libtorch, plainCmake);
   let record = previous;
@@ -66,19 +67,6 @@ export async function buildAddon(options) {
   }
   await select(projectRoot, record);
   return { state: 'built', record };
-}
-
-function requireTools() {
-  const missing = [
-    onPath('cmake') === null ? 'cmake (3.18 or newer)' : null,
-    process.env.CXX || onPath('c++') || onPath('g++') || onPath('clang++') ? null : 'a C++ compiler (g++ 9 or newer)',
-    onPath('ninja') || onPath('make') ? null : 'ninja or make',
-  ].filter((name) => name !== null);
-  if (missing.length > 0) {
-    throw environmentMissing(
-      `To build the addon these are missing: ${missing.join(', ')}. On Debian and Ubuntu: sudo apt-get install g++ cmake make`,
-    );
-  }
 }
 
 // cmake-js configures only a folder without a cache; configuring each time before a build notices a CUDA toolkit

@@ -1,9 +1,12 @@
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, rmdirSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Locks of this very process: a container may give a killed set-up's process id to the next one. */
 const held = new Set();
+
+/** What takes an instant and is older than this was left behind by a process that is gone. */
+const ABANDONED_MS = 5000;
 
 /**
  * Runs `work` while holding a lock file, so that two set-ups at once do not write the same build folder. A lock
@@ -60,12 +63,48 @@ function readOwner(path) {
   }
 }
 
-function removeStale(path) {
+/**
+ * Removes a lock whose owner is gone; true when it did. Of several waiters that saw the same stale lock one may be slow:
+ * by the time it acts a faster one may have taken the lock anew. So the one who removes does it alone, in a folder that
+ * only one can make, and looks again there.
+ *
+ * @param {string} path
+ * @param {() => void} [meanwhile] for tests: runs between the first look and the removal
+ */
+export function removeStale(path, meanwhile = () => {}) {
+  if (!isStale(path)) return false;
+  meanwhile();
+  const alone = `${path}.takeover`;
+  try {
+    mkdirSync(alone);
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error;
+    // Held for an instant; an old one was left by a process that was killed in that instant.
+    if (ageMs(alone) > ABANDONED_MS) removeFolder(alone);
+    return false;
+  }
+  try {
+    if (!isStale(path)) return false;
+    rmSync(path, { force: true });
+    return true;
+  } finally {
+    removeFolder(alone);
+  }
+}
+
+function isStale(path) {
   const owner = readOwner(path);
   // Between creation and the write of the process id the file is empty; only an old empty one is abandoned.
-  if (owner === null ? ageMs(path) < 5000 : owner === process.pid ? held.has(path) : isRunning(owner)) return false;
-  rmSync(path, { force: true });
-  return true;
+  if (owner === null) return ageMs(path) >= ABANDONED_MS;
+  return owner === process.pid ? !held.has(path) : !isRunning(owner);
+}
+
+function removeFolder(path) {
+  try {
+    rmdirSync(path);
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error;
+  }
 }
 
 function ageMs(path) {

@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander';
-import { type ErrorCode, PadFtError } from '../errors.js';
+import { type ErrorCode, outOfMemory, PadFtError } from '../errors.js';
 
 /** What the process says to the shell. A run stopped by a signal ends with 128 + its number. */
 export const EXIT = {
@@ -28,8 +28,9 @@ export interface Failure {
   readonly stack: string | null;
 }
 
-/** Any thrown value as a failure. What is not coded is a bug and says so. */
-export function toFailure(error: unknown): Failure {
+/** Any thrown value as a failure. What is not coded is a bug and says so, unless memory ran out: that is nobody's. */
+export function toFailure(thrown: unknown): Failure {
+  const error = outOfMemory(thrown) ?? thrown;
   if (error instanceof CommanderError) {
     const message = error.message.replace(/^error: /, '');
     return { exitCode: EXIT.usage, code: 'ERR_OPTION', message, details: { reason: error.code }, stack: null };

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { PadFtError } from '../errors.js';
+import { PadFtError, withMemory } from '../errors.js';
 import { safeText } from '../formats/terminal.js';
 import type { ImageSet } from './image-set.js';
 
@@ -59,7 +59,7 @@ export class CifarSplit {
     );
     this.#format = format;
     this.#members = members;
-    this.images = new Uint8Array(count * CIFAR_IMAGE_BYTES);
+    this.images = withMemory(() => new Uint8Array(count * CIFAR_IMAGE_BYTES));
     this.labels = new Int32Array(count);
   }
 

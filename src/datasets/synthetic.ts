@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { withMemory } from '../errors.js';
 import { Random, streamSeed } from '../random.js';
 import { DatasetOptionReader } from './dataset-options.js';
 import { type DatasetSource, type LoadContext, throwIfAborted } from './dataset-source.js';
@@ -63,7 +64,7 @@ async function generate(
   const random = new Random(seed);
   const renderer = new SyntheticRenderer(random);
   const shape = { count, channels: 3, height: SIDE, width: SIDE, classes };
-  const images = new Uint8Array(count * 3 * SIDE * SIDE);
+  const images = withMemory(() => new Uint8Array(count * 3 * SIDE * SIDE));
   const labels = new Int32Array(count);
   let deck = random.permutation(classes);
   for (let row = 0; row < count; row++) {

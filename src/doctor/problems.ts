@@ -1,4 +1,5 @@
 import { basename, dirname } from 'node:path';
+import { isCmakeTooOld, LEAST_CMAKE, NEWER_CMAKE } from '../../scripts/lib/build-tools.mjs';
 import type { DoctorProblem, DoctorReport } from './report.js';
 
 /** Everything the doctor measured, before it is judged. */
@@ -96,8 +97,19 @@ function toolProblems({ tools, addon, runtime }: Findings): DoctorProblem[] {
   const missing = tools.filter(({ neededTo, version }) => neededTo === 'build' && version === null);
   const maker = tools.some(({ name, version }) => (name === 'ninja' || name === 'make') && version !== null);
   const names = [...missing.map(({ name }) => name), ...(maker ? [] : ['make or ninja'])];
-  if (names.length === 0) return [];
-  return [error(`To build the addon these are missing: ${names.join(', ')}.`, 'sudo apt-get install g++ cmake make')];
+  const problems: DoctorProblem[] = [];
+  if (names.length > 0) {
+    problems.push(
+      error(`To build the addon these are missing: ${names.join(', ')}.`, 'sudo apt-get install g++ cmake make'),
+    );
+  }
+  const cmake = tools.find(({ name }) => name === 'cmake')?.version ?? null;
+  if (cmake !== null && isCmakeTooOld(cmake)) {
+    problems.push(
+      error(`cmake ${cmake} is too old to build the addon: ${LEAST_CMAKE} or newer is needed.`, NEWER_CMAKE),
+    );
+  }
+  return problems;
 }
 
 function deviceProblems({ devices, runtime }: Findings): DoctorProblem[] {

@@ -1,4 +1,4 @@
-import { describe, PadFtError } from '../errors.js';
+import { describe, outOfMemory, PadFtError } from '../errors.js';
 import { type WrittenFile, writeFileAtomic } from './atomic-file.js';
 import { describeFileProblem, openRegularFile } from './file-problem.js';
 import {
@@ -39,7 +39,8 @@ export interface SafetensorsFile {
 /**
  * Reads a safetensors file, never more leniently than the reference reader (huggingface/safetensors).
  *
- * @throws PadFtError ERR_FILE_MISSING when it is not a readable regular file, ERR_FILE_FORMAT when a rule is broken
+ * @throws PadFtError ERR_FILE_MISSING when it is not a readable regular file, ERR_FILE_FORMAT when a rule is broken,
+ * ERR_OOM
  */
 export async function readSafetensors(path: string): Promise<SafetensorsFile> {
   const handle = await openRegularFile(path);
@@ -47,6 +48,8 @@ export async function readSafetensors(path: string): Promise<SafetensorsFile> {
   try {
     bytes = await handle.readFile();
   } catch (error) {
+    const full = outOfMemory(error);
+    if (full !== null) throw full;
     const problem = describeFileProblem(error);
     throw new PadFtError('ERR_FILE_MISSING', `${safeText(path)}: could not be read: ${problem}`, {
       details: { path, problem },

@@ -18,6 +18,8 @@ export type NativePrecision = 'fp32' | 'tf32' | 'bf16';
 export interface NativeJob<T> {
   readonly promise: Promise<T>;
   cancel(): void;
+  /** True once the progress callback threw: the job is cancelled then, and the promise rejects with what it threw. */
+  callbackThrew(): boolean;
 }
 
 /** Throttled progress of a job: `done` of `total` units (rows or steps). */

@@ -1,11 +1,14 @@
-import { ERROR_CODES, type ErrorCode, PadFtError } from '../errors.js';
+import { ERROR_CODES, type ErrorCode, outOfMemory, PadFtError } from '../errors.js';
 import type { NativeJob } from './contract.js';
 
 /** What every computing call takes besides its own options. */
 export interface RunContext {
   /** Stops the call at its next batch; it then rejects with ERR_ABORTED. */
   readonly signal?: AbortSignal | undefined;
-  /** Progress of this call: `done` of `total` rows or steps, at most some twenty times a second. */
+  /**
+   * Progress of this call: `done` of `total` rows or steps, at most some twenty times a second. What it throws stops the
+   * call, which rejects with that very error.
+   */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
@@ -26,6 +29,8 @@ function aborted(signal: AbortSignal): PadFtError {
  */
 export function fromNative(error: unknown, at?: Error): PadFtError {
   if (error instanceof PadFtError) return error;
+  const full = outOfMemory(error);
+  if (full !== null) return full;
   const { code, message, detail } = error as { code?: string; message?: string; detail?: string };
   const known = code !== undefined && CODES.has(code) ? (code as ErrorCode) : 'ERR_INTERNAL';
   const result = new PadFtError(known, message ?? String(error), {
@@ -55,6 +60,8 @@ export async function runJob<T>(signal: AbortSignal | undefined, start: () => Na
   try {
     return await job.promise;
   } catch (error) {
+    // The caller's own error goes back to the caller as it is, also when the signal was raised after it.
+    if (job.callbackThrew()) throw error;
     if (signal?.aborted) throw aborted(signal);
     throw fromNative(error, at);
   } finally {

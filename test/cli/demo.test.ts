@@ -16,6 +16,8 @@ it('the demonstration backdoors a network, catches it and repairs it', async () 
   const [row] = card.rows;
   const victim = card.victim.evaluation;
   const figures = row?.figures;
+  // A thin network learns the made pictures, and the backdoor with them.
+  expect(victim?.acc).toBeGreaterThan(0.9);
   expect(victim?.asr).toBeGreaterThan(0.9);
   expect(row?.verdict.attacked).toEqual([0]);
   expect(figures?.auroc.targetLabel).toBeGreaterThan(0.98);

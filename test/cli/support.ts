@@ -7,7 +7,7 @@ import { PROJECT_ROOT } from '../../scripts/lib/find-libtorch.mjs';
 import { withLock } from '../../scripts/lib/lock.mjs';
 
 /** The compiled program; PAD_FT_TEST_CLI names another build of it, an installed one for instance. */
-const CLI = process.env.PAD_FT_TEST_CLI ?? join(PROJECT_ROOT, 'dist', 'cli', 'main.js');
+export const CLI = process.env.PAD_FT_TEST_CLI ?? join(PROJECT_ROOT, 'dist', 'cli', 'main.js');
 
 /** Compiles src/ when dist/ is not what it says, as `npm run setup` does. For `beforeAll`. */
 export async function buildCli(): Promise<void> {

@@ -1,6 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { requireBuildTools } from '../../scripts/lib/build-tools.mjs';
 import { providedRoot } from '../../scripts/lib/find-libtorch.mjs';
 import { type Findings, findProblems } from '../../src/doctor/problems.js';
 import { versionIn } from '../../src/doctor/tools.js';
@@ -203,6 +204,45 @@ describe('findProblems', () => {
     expect(findProblems({ ...healthy, tools })).toEqual([]);
     const missing = { ...healthy, tools, runtime: null, addon: { ...healthy.addon, path: null } };
     expect(findProblems(missing).at(-1)?.what).toBe('To build the addon these are missing: cmake, make or ninja.');
+  });
+});
+
+it.each([
+  ['3.17.5', true],
+  ['3.18.0', false],
+  ['3.25.1', false],
+  ['4.0.0', false],
+  ['2.8.12', true],
+])('cmake %s is too old to build the addon: %s', (version, old) => {
+  const tools = [...healthy.tools, { name: 'cmake', version, path: '/usr/bin/cmake', neededTo: 'build' } as const];
+  const unbuilt = { ...healthy, tools, runtime: null, addon: { ...healthy.addon, path: null } };
+  const said = findProblems(unbuilt).map(({ what }) => what);
+  const expected = [`cmake ${version} is too old to build the addon: 3.18 or newer is needed.`];
+  expect(said.filter((what) => what.includes('cmake'))).toEqual(old ? expected : []);
+  // Nothing needs to be built where the addon works.
+  expect(findProblems({ ...healthy, tools })).toEqual([]);
+});
+
+describe('the tools of a set-up', () => {
+  const withCmake = (version: string) => {
+    const bin = join(temporaryFolder(), 'bin');
+    for (const name of ['c++', 'make']) makeProgram(bin, name, 'true');
+    return { PATH: makeProgram(bin, 'cmake', `echo cmake version ${version}`) };
+  };
+
+  it('may be there and new enough', async () => {
+    await expect(requireBuildTools(withCmake('3.18.4'))).resolves.toBeUndefined();
+  });
+
+  it('may lack CMake, or have one that is too old', async () => {
+    await expect(requireBuildTools({ PATH: '' })).rejects.toMatchObject({
+      exitCode: 3,
+      message: expect.stringContaining('cmake (3.18 or newer), a C++ compiler (g++ 9 or newer), ninja or make'),
+    });
+    await expect(requireBuildTools(withCmake('3.16.3'))).rejects.toMatchObject({
+      exitCode: 3,
+      message: expect.stringMatching(/^cmake 3\.16\.3 \(.*\) is too old to build the addon: 3\.18 or newer/),
+    });
   });
 });
 

@@ -1,0 +1,285 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Dataset } from '../../src/dataset.js';
+import { loadDatasetPair } from '../../src/datasets/index.js';
+import { costOf } from '../../src/defenses/pad-ft/outcome.js';
+import {
+  type ClipInput,
+  type ClipSettings,
+  clip,
+  fineTune,
+  type Model,
+  type PadFtOptions,
+  type PoisonedSet,
+  PRESETS,
+  padFt,
+  padFtSettings,
+  poison,
+  purify,
+  type Training,
+  train,
+} from '../../src/index.js';
+import { loadAddon } from '../../src/native/load.js';
+import { Random } from '../../src/random.js';
+import { auroc } from '../../src/statistics.js';
+
+/**
+ * The method on one small network that was really backdoored, and on its twin that was not. Small batches and a high
+ * rate: 3000 pictures of ten kinds and a patch on 300 of them are learnt in 15 seconds of one thread.
+ */
+const TRAINING = {
+  width: 8,
+  epochs: 6,
+  batchSize: 32,
+  learningRate: 0.05,
+  schedule: 'triangular',
+  cropPadding: 0,
+  flip: false,
+} as const;
+/** A busy machine takes several times as long. */
+const PATIENCE = 15 * 60_000;
+
+const handles: Disposable[] = [];
+function keep<T extends Disposable>(handle: T): T {
+  handles.push(handle);
+  return handle;
+}
+
+interface Case {
+  readonly set: PoisonedSet;
+  readonly training: Training;
+  readonly victim: Model;
+}
+
+let attacked: Case;
+let clean: Case;
+/** Of the attacked set: 300 clean rows, 200 other ones, and 100 planted ones, drawn by the ground truth. */
+let purified: Dataset;
+let heldOut: Dataset;
+let suspects: Dataset;
+
+async function makeCase(rate: number): Promise<Case> {
+  const pair = await loadDatasetPair('synthetic', { train: 3000, test: 200 });
+  const set = keep(await poison(pair, { attack: 'badnets', rate, target: 0 }, { device: 'cpu' }));
+  const training = await train(set.train, set, TRAINING, { device: 'cpu' });
+  return { set, training, victim: keep(training.model) };
+}
+
+beforeAll(async () => {
+  // The same sums, hence the same networks, whatever the number of processors.
+  loadAddon().setThreads(1);
+  attacked = await makeCase(0.1);
+  clean = await makeCase(0);
+  const { train: data, truth } = attacked.set;
+  const poisoned = new Set(truth.poisoned);
+  const order = Array.from(new Random(1).permutation(data.count)).filter((row) => !poisoned.has(row));
+  const planted = truth.poisoned.filter((_, i) => truth.originalLabels[i] !== 0);
+  purified = keep(await data.subset(Uint32Array.from(order.slice(0, 300))));
+  heldOut = keep(await data.subset(Uint32Array.from(order.slice(300, 500))));
+  suspects = keep(await data.subset(planted.slice(0, 100)));
+}, PATIENCE);
+
+afterAll(() => {
+  for (const handle of handles.reverse()) handle[Symbol.dispose]();
+});
+
+/** AUROC of the planted rows among the rows labelled 0 that the victim classifies so; self-labelled poison left out. */
+function separation({ set }: Case, found: Awaited<ReturnType<typeof purify>>): number {
+  const { poisoned, originalLabels } = set.truth;
+  const planted = new Map(Array.from(poisoned, (row, i) => [row, originalLabels[i] !== 0]));
+  const labels = set.train.labels();
+  const rows = Array.from(labels.keys()).filter(
+    (row) => labels[row] === 0 && (found.logOdds[row] as number) > 0 && planted.get(row) !== false,
+  );
+  const scores = rows.map((row) => found.score[row] as number);
+  const value = auroc(
+    scores,
+    rows.map((row) => planted.has(row)),
+  );
+  return value ?? Number.NaN;
+}
+
+async function bytesOf(model: Model): Promise<Map<string, string>> {
+  return new Map((await model.state()).map(({ name, data }) => [name, Buffer.from(data).toString('base64')]));
+}
+
+describe('purifiers', () => {
+  const find = (options: PadFtOptions['purify'], clipping: PadFtOptions['clip'] = {}) =>
+    purify(attacked.victim, attacked.set.train, padFtSettings({ purify: { count: 400, ...options }, clip: clipping }));
+
+  test(
+    'cross-label tells planted rows from clean ones, and its verdict names the target and nothing else',
+    async () => {
+      const found = await find({ purifier: 'cross-label' });
+      expect(separation(attacked, found)).toBeGreaterThan(0.95);
+      expect(found.verdict.attacked).toEqual([0]);
+      expect(found.verdict.text).toMatch(/^label 0: \d+ % of its rows look planted$/);
+      const poisoned = new Set(attacked.set.truth.poisoned);
+      const right = found.suspects.filter(({ row }) => poisoned.has(row)).length;
+      expect(right / found.suspects.length).toBeGreaterThan(0.9);
+      expect(found.purified.filter((row) => poisoned.has(row)).length).toBeLessThanOrEqual(4);
+    },
+    PATIENCE,
+  );
+
+  test(
+    'clip-drop, which starts from what SCE keeps, ends well above it',
+    async () => {
+      const found = await find({ purifier: 'clip-drop', rounds: 3 }, { steps: 60, batchSize: 32 });
+      expect(separation(attacked, found)).toBeGreaterThan(0.8);
+    },
+    PATIENCE,
+  );
+
+  test("sce takes planted rows for the cleanest of their label, the paper's flaw", async () => {
+    const found = await find({ purifier: 'sce' });
+    expect(separation(attacked, found)).toBeLessThan(0.5);
+  });
+});
+
+test(
+  'a clean victim is not accused, and comes back as it was',
+  async () => {
+    expect(clean.training.history.at(-1)?.trainAccuracy).toBeGreaterThan(0.9);
+    const before = await bytesOf(clean.victim);
+    using result = await padFt(clean.victim, clean.set.train, { purify: { count: 400 }, holdout: 300 });
+    expect(result.purification.verdict).toEqual({ attacked: [], text: 'no evidence of a backdoor' });
+    expect(result.purification.suspects).toEqual([]);
+    expect(result).toMatchObject({ stage: 'victim', pad: null, padFt: null, clipping: null, tuning: null });
+    expect(result.gate.reason).toContain('returned as it is');
+    expect(result.model).toBe(clean.victim);
+    expect(await bytesOf(clean.victim)).toEqual(before);
+    expect(clean.victim.bounds).toEqual({ max: null, mean: null });
+  },
+  PATIENCE,
+);
+
+describe('the controllers of stage 2', () => {
+  async function fitBounds(
+    settings: Partial<ClipSettings>,
+    {
+      preset = 'default' as keyof typeof PRESETS,
+      ...change
+    }: Partial<ClipInput> & { preset?: keyof typeof PRESETS } = {},
+  ) {
+    using model = await attacked.victim.clone();
+    const steps: [done: number, total: number][] = [];
+    const result = await clip({
+      model,
+      purified,
+      suspects,
+      heldOut,
+      settings: { ...PRESETS[preset].clip, batchSize: 16, suspectBatchSize: 16, ...settings },
+      maxAccDrop: 0.02,
+      accuracyPrice: 5,
+      seed: 0,
+      evaluation: { onProgress: (done, total) => steps.push([done, total]) },
+      ...change,
+    });
+    const labels = heldOut.labels();
+    const right = (await model.predict(heldOut)).filter((label, row) => label === labels[row]).length;
+    return { ...result, bounds: model.bounds, accuracy: right / labels.length, last: steps.at(-1) };
+  }
+
+  test('settle takes the cheapest look at or above its floor', async () => {
+    const { looks, step, floor, bounds, accuracy } = await fitBounds({ steps: 60 });
+    expect(floor).not.toBeNull();
+    expect(looks.map((look) => look.step)).toEqual(looks.map((_, i) => 5 * (i + 1)));
+    looks.forEach(({ mu, lambda }, i) => {
+      expect(mu).toBeCloseTo(0.1 * 1.2 ** i, 10);
+      expect(lambda).toBe(0);
+    });
+    const allowed = looks.filter((look) => look.accuracy >= (floor ?? 1));
+    const costs = allowed.map((look) => costOf({ accuracy: look.accuracy, suspectsKept: look.suspectsKept ?? 1 }, 5));
+    const taken = allowed[costs.indexOf(Math.min(...costs))];
+    // The evidence works: some look forgets suspects at a price worth paying.
+    expect(taken?.suspectsKept).toBeLessThan(0.9);
+    expect(step).toBe(taken?.step);
+    expect(accuracy).toBe(taken?.accuracy);
+    expect(accuracy).toBeGreaterThanOrEqual(floor ?? 1);
+    expect(bounds.max).not.toBeNull();
+  });
+
+  test('settle stops after five looks below the floor, and clips nothing where nothing is worth its price', async () => {
+    const { looks, step, floor, bounds, accuracy } = await fitBounds(
+      { steps: 160, mu: 20, learningRate: 0.3 },
+      { maxAccDrop: 0, accuracyPrice: 1e6 },
+    );
+    expect(looks.filter((look) => look.accuracy < (floor ?? 0))).toHaveLength(5);
+    expect(looks.at(-1)?.accuracy).toBeLessThan(floor ?? 0);
+    expect(looks.length).toBeLessThan(32);
+    expect({ step, bounds }).toEqual({ step: 0, bounds: { max: null, mean: null } });
+    expect(accuracy).toBe(floor);
+  });
+
+  test('settle without suspects presses on the bounds and takes the latest look that holds the floor', async () => {
+    const { looks, step, floor } = await fitBounds({ steps: 40 }, { suspects: null });
+    expect(looks.every(({ suspectsKept, mu }) => suspectsKept === null && mu === 0)).toBe(true);
+    looks.forEach(({ lambda }, i) => {
+      expect(lambda).toBeCloseTo(0.02 * 1.2 ** i, 10);
+    });
+    const allowed = looks.filter((look) => look.accuracy >= (floor ?? 1));
+    expect(step).toBe(allowed.at(-1)?.step ?? 0);
+  });
+
+  const mmBm = (settings: Partial<ClipSettings>) =>
+    fitBounds(settings, { preset: 'paper', suspects: null, heldOut: null });
+
+  test.each([1, 2, 3, 4, 5, 150])('mm-bm takes exactly %i steps', async (steps) => {
+    const { looks, step, floor, last, bounds } = await mmBm({ steps, batchSize: 8 });
+    expect({ step, floor, last }).toEqual({ step: steps, floor: null, last: [steps, steps] });
+    expect(looks.at(-1)?.step).toBe(steps);
+    expect(bounds.mean).toBeNull();
+    expect(bounds.max?.every(Number.isFinite)).toBe(true);
+    if (steps === 150) expect(looks.map((look) => look.step)).toEqual([60, 90, 120, 150]);
+  });
+
+  test.each([
+    ['up while 95 % of the purified rows keep their label', 1e-6, 0.01, true],
+    ['down while they do not', 1e3, 2, false],
+  ])('mm-bm moves lambda by 1.2, %s', async (_, lambda, learningRate, holds) => {
+    const { looks } = await mmBm({ steps: 10, batchSize: 8, lambda, learningRate });
+    expect(looks).toHaveLength(4);
+    expect(looks.map(({ accuracy }) => accuracy >= 0.95)).toEqual([holds, holds, holds, holds]);
+    looks.forEach((look, i) => {
+      expect(look.lambda / (lambda * 1.2 ** (holds ? i : -i))).toBeCloseTo(1, 10);
+    });
+  });
+});
+
+describe('a stage alone', () => {
+  test('clip puts finite bounds on the model and leaves every weight as it was', async () => {
+    using model = await attacked.victim.clone();
+    const before = await bytesOf(model);
+    const settings = { ...PRESETS.default.clip, steps: 10, batchSize: 16, suspectBatchSize: 16 };
+    await clip({
+      model,
+      purified,
+      suspects: null,
+      heldOut: null,
+      settings,
+      maxAccDrop: 1,
+      accuracyPrice: 0,
+      seed: 0,
+      evaluation: {},
+    });
+    for (const bounds of [model.bounds.max, model.bounds.mean]) {
+      expect(bounds).toHaveLength(model.siteChannels);
+      expect(bounds?.every((bound) => Number.isFinite(bound) && bound >= 0)).toBe(true);
+    }
+    expect(await bytesOf(model)).toEqual(before);
+  });
+
+  test('fineTune changes the classifier and nothing else, bounds included', async () => {
+    using model = await attacked.victim.clone();
+    model.bounds = { max: new Float32Array(model.siteChannels).fill(5), mean: null };
+    const before = await bytesOf(model);
+    const settings = { ...PRESETS.default.tune, epochs: 2, batchSize: 50, draws: 1 };
+    const { first, last } = await fineTune({ model, purified, suspects, settings, seed: 0, evaluation: {} });
+    for (const { loss } of [first, last]) expect(loss).toBeGreaterThan(0);
+    const after = await bytesOf(model);
+    const changed = [...after.keys()].filter((name) => after.get(name) !== before.get(name));
+    expect(changed.sort()).toEqual(['linear.bias', 'linear.weight']);
+    expect(after.size).toBe(before.size);
+    expect(model.bounds).toEqual({ max: new Float32Array(model.siteChannels).fill(5), mean: null });
+  });
+});

@@ -1,0 +1,43 @@
+import { describe, expect, it } from 'vitest';
+import { toFailure } from '../../src/cli/exit-code.js';
+import { outOfMemory, PadFtError, withMemory } from '../../src/errors.js';
+import { fromNative } from '../../src/native/job.js';
+
+/** Arrays that no machine has room for: beyond what any address space holds, and beyond what a length may be. */
+const TOO_LARGE: readonly (() => unknown)[] = [
+  () => new ArrayBuffer(2 ** 52),
+  () => new Uint8Array(2 ** 52),
+  () => new Float32Array(2 ** 53 - 1),
+];
+
+function thrownBy(body: () => unknown): unknown {
+  try {
+    body();
+  } catch (error) {
+    return error;
+  }
+  throw new Error('expected an error');
+}
+
+describe('an array that finds no room', () => {
+  it.each(TOO_LARGE)('is ERR_OOM that says what to do, wherever it is met (%s)', (make) => {
+    const raw = thrownBy(make);
+    expect(raw).toBeInstanceOf(RangeError);
+    for (const error of [outOfMemory(raw), thrownBy(() => withMemory(make)), fromNative(raw)]) {
+      expect(error).toBeInstanceOf(PadFtError);
+      expect(error).toMatchObject({ code: 'ERR_OOM', cause: raw, message: expect.stringContaining('use fewer rows') });
+    }
+    expect(toFailure(raw)).toMatchObject({ code: 'ERR_OOM', exitCode: 1, stack: null });
+    expect(toFailure(raw).message).not.toContain('bug');
+  });
+
+  it('is no other error', () => {
+    for (const error of [thrownBy(() => 'x'.repeat(-1)), new Error('Array buffer allocation failed'), null]) {
+      expect(outOfMemory(error)).toBeNull();
+    }
+    const other = thrownBy(() => (1).toFixed(1000));
+    expect(toFailure(other).code).toBe('ERR_INTERNAL');
+    expect(thrownBy(() => withMemory(() => (1).toFixed(1000)))).toBeInstanceOf(RangeError);
+    expect(withMemory(() => 7)).toBe(7);
+  });
+});
