@@ -33,7 +33,8 @@ export async function trainVictim(
 ): Promise<Training> {
   const recipe = recipeFor(set, poisoning);
   using clean = recipe === null ? null : Dataset.from(pair.train, set.train.device);
-  return train(clean ?? set.train, set, completed(set, recipe, settings), { ...context, recipe, testSets: set });
+  // Awaited here: the clean rows are freed when this function is left.
+  return await train(clean ?? set.train, set, completed(set, recipe, settings), { ...context, recipe, testSets: set });
 }
 
 /**

@@ -71,7 +71,8 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
       cropPadding: 0,
       flip: false,
     },
-    attackTrain: {},
+    // At its rate of 10 % a batch of 8 has no room for a poisoned image.
+    attackTrain: { wanet: { batchSize: 16 } },
     defense: {
       always: true,
       holdout: 40,
