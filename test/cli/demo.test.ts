@@ -5,12 +5,13 @@ import { buildCli, lastLine, padFt, temporaryFolder } from './support.js';
 
 beforeAll(buildCli);
 
+// One thread: two that share two cores with another test wait for each other more than they compute.
 // The one test that runs the method at a size where its figures mean something: what the README promises.
 it('the demonstration backdoors a network, catches it and repairs it', async () => {
   using folder = temporaryFolder();
   const out = join(folder.path, 'demo');
-  const args = ['demo', '--preset', 'default', '--device', 'cpu', '--threads', '2', '--out', out, '--json'];
-  const { code, stdout } = await padFt(args, { env: { OMP_NUM_THREADS: '2' } });
+  const args = ['demo', '--preset', 'default', '--device', 'cpu', '--threads', '1', '--out', out, '--json'];
+  const { code, stdout } = await padFt(args);
   expect(code).toBe(0);
   const { card } = lastLine(stdout) as unknown as { card: RunCard };
   const [row] = card.rows;
@@ -26,4 +27,4 @@ it('the demonstration backdoors a network, catches it and repairs it', async () 
   expect(returned?.acc).toBeGreaterThanOrEqual((victim?.acc ?? 1) - 0.03);
   // Repaired, not merely made to deny the target: marked images get their own labels back.
   expect(returned?.ra).toBeGreaterThan(0.9);
-});
+}, 600_000);
