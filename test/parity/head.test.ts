@@ -40,7 +40,7 @@ test('losses: head.ts gives what PyTorch gives', async () => {
   fixture.expect('consistency', mean(values(agreements)));
   fixture.expect('consistency.gradient', gradients(agreements.map(({ gradient }) => gradient)));
   fixture.expect('consistency.gradient.augmented', gradients(agreements.map((loss) => loss.other)));
-  // The bounds' fixtures compare the error and its gradient.
+  // The core's own tests (native/test/parity_test.cpp) compare all of these with the core, these two as well.
   fixture.expectComplete('mse', 'mse.gradient');
 });
 

@@ -17,7 +17,7 @@ kink decides anything (see calm_network). So a difference beyond the tolerance i
  2. losses         SCE, log-odds, consistency, suspects' term, MSE, with their gradients
     bounds-gradient  gradient of the clip loss with respect to the bounds
  3. train          ten SGD steps of the whole network on one batch
- 4. bounds-*       ten Adam steps of absolute bounds and of fractions
+ 4. bounds-*       ten Adam steps of absolute bounds and of fractions; bounds-layer-*: one bound a layer
  5. tune           five epochs of the classifier on given features
  6. augment        flip, brightness, contrast
  7. triggers       replace, blend and add on uint8 pixels
@@ -380,6 +380,58 @@ def bounds_absolute_fixtures(seed: int) -> None:
                                                            'mean': 0.8 * means.amax(0) + 0.1}, 0.005, 2e-4, images)
 
 
+def bounds_layer_fixture(parameters: str, kinds: list[str], seed: int, rate: float, lam: float) -> None:
+    """One parameter a layer: a bound itself, or a share of its channels' ranges."""
+    images, _ = pixels(8, 10, seed)
+    layer = torch.repeat_interleave(torch.arange(len(calm.sites)), torch.tensor([s.channels for s in calm.sites]))
+    with torch.no_grad():
+        means, maxima = calm.statistics(images)
+        ranges = {'max': 0.9 * maxima.amax(0), 'mean': 0.9 * means.amax(0)}
+        # A layer's one bound starts at the largest of its channels' ranges.
+        largest = {kind: torch.stack([v[layer == site].max() for site in range(len(calm.sites))])
+                   for kind, v in ranges.items()}
+    absolute = parameters == 'absolute'
+
+    def compute(run: Run) -> dict:
+        n = run.copy(calm).requires_grad_(False)
+        free = n(images)
+        scale = 1 if absolute else free.var(correction=0)
+        learned = {kind: (v.to(run.dtype, copy=True) if absolute else torch.ones_like(v, dtype=run.dtype)).requires_grad_()
+                   for kind, v in largest.items() if kind in kinds}
+
+        def bound(kind: str) -> Tensor:
+            return learned[kind][layer] * (1 if absolute else ranges[kind].to(run.dtype))
+
+        adam = torch.optim.Adam(list(learned.values()), lr=rate, betas=(0.9, 0.999), eps=1e-8)
+        losses, errors = [], []
+        for _ in range(10):
+            adam.zero_grad()
+            z = {kind: bound(kind) for kind in kinds}
+            mse = F.mse_loss(n(images, z.get('max'), z.get('mean')), free)
+            both = torch.cat(list(learned.values()))
+            loss = mse / scale + lam * (both.abs().sum() if absolute else both.mean())
+            loss.backward()
+            adam.step()
+            with torch.no_grad():
+                for value in learned.values():
+                    value.clamp_(0, None if absolute else 1)
+            losses.append(loss.detach())
+            errors.append((mse / scale).detach())
+        return {'loss': torch.stack(losses), 'mse': torch.stack(errors),
+                **{f'final.{kind}': bound(kind).detach() for kind in learned}}
+
+    answers, checks = repeated(compute)
+    print(f'bounds-layer-{parameters}: loss {answers["loss"][[0, -1]].tolist()}, mse {answers["mse"][[0, -1]].tolist()}')
+    save(f'bounds-layer-{parameters}', 'Ten Adam steps of one parameter a layer and kind, on all 8 rows. absolute: the '
+         'bound itself, from the largest of its channels\' ranges; MSE + λ · Σ |z|, bounds clamped at 0. fraction: a '
+         'share of every channel\'s range, from 1, clamped to [0, 1]; MSE / variance + λ · mean share. loss, mse (as it '
+         'enters the loss): before each step; final: every channel\'s bound after the last.',
+         {'images': images, **{f'ranges.{kind}': ranges[kind] for kind in kinds}}, answers, None, checks,
+         (1e-4, 1e-4), model=MODEL_W4, state='state-calm.safetensors',
+         options={'steps': 10, 'learningRate': rate, 'lambda': lam, 'scale': 'plain' if absolute else 'variance',
+                  'betas': [0.9, 0.999], 'eps': 1e-8})
+
+
 def bounds_fraction_fixture(case: str, kinds: list[str], seed: int) -> None:
     # Seeds: Adam makes a full step of the smallest gradient, so that for most data some channel's path hangs on
     # rounding; for those chosen below none does.
@@ -441,6 +493,8 @@ bounds_absolute_fixtures(42)
 bounds_fraction_fixture('max', ['max'], 142)
 bounds_fraction_fixture('mean', ['mean'], 342)
 bounds_fraction_fixture('both', ['max', 'mean'], 1042)
+bounds_layer_fixture('absolute', ['max', 'mean'], 242, 0.005, 1e-4)
+bounds_layer_fixture('fraction', ['max', 'mean'], 445, 0.02, 0.02)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ async function modelOf(fixture: Fixture): Promise<Model> {
 const noLabels = (fixture: Fixture, images: string) => new Int32Array(fixture.shape(images)[0] ?? 0);
 
 test('every fixture is known here; losses and tune are compared in head.test.ts', () => {
-  // `augment` cannot be reached: no entry of the border takes factors of brightness and contrast.
+  // `augment` by the core's own tests: no entry of the border takes factors of brightness and contrast.
   expect(Object.keys(INDEX.fixtures).sort()).toEqual(
     [
       'forward-w4',
@@ -46,6 +46,8 @@ test('every fixture is known here; losses and tune are compared in head.test.ts'
       'bounds-fraction-max',
       'bounds-fraction-mean',
       'bounds-fraction-both',
+      'bounds-layer-absolute',
+      'bounds-layer-fraction',
       'triggers',
       'warp-square',
       'warp-wide',
@@ -267,6 +269,44 @@ async function variancesOfLogits(fixture: Fixture): Promise<number> {
   return logits.reduce((sum, z) => sum + (z - mean) ** 2, 0) / logits.length;
 }
 
+test.each(['absolute', 'fraction'] as const)('bounds-layer-%s: one parameter a layer', async (parameters) => {
+  const fixture = await Fixture.open(`bounds-layer-${parameters}`);
+  using model = await modelOf(fixture);
+  using data = dataOf(fixture, 'images', noLabels(fixture, 'images'));
+  const fitter = loadAddon().createBoundsFitter(model.native, data.native, null, {
+    max: fixture.floats('ranges.max'),
+    mean: fixture.floats('ranges.mean'),
+    parameters,
+    granularity: 'per-layer',
+    scale: parameters === 'fraction' ? 'variance' : 'plain',
+    margin: 0,
+    precision: PRECISION,
+    seed: 0,
+  });
+  const options = {
+    steps: 1,
+    learningRate: fixture.number('learningRate'),
+    lambda: fixture.number('lambda'),
+    mu: 0,
+    batchSize: 8,
+    suspectBatchSize: 8,
+  };
+  const losses: number[] = [];
+  const mses: number[] = [];
+  for (let step = 0; step < fixture.number('steps'); step++) {
+    const { loss, mse } = await fitter.steps(options).promise;
+    losses.push(loss);
+    mses.push(mse);
+  }
+  const { max, mean } = fitter.bounds();
+  fitter.dispose();
+  fixture.expect('loss', losses);
+  fixture.expect('mse', mses);
+  fixture.expect('final.max', max ?? []);
+  fixture.expect('final.mean', mean ?? []);
+  fixture.expectComplete();
+});
+
 test.each([['max'], ['mean'], ['both']])('bounds-gradient: %s', async (name) => {
   const fixture = await Fixture.open('bounds-gradient');
   const start = {
@@ -278,7 +318,7 @@ test.each([['max'], ['mean'], ['both']])('bounds-gradient: %s', async (name) => 
   fixture.expect(`${name}.loss`, losses);
   fixture.expect(`${name}.mse`, mses);
   // Adam's first step is rate · g / (|g| + 1e-8): it shows the sign of every gradient beyond rounding, and that the
-  // rest is small. The ten steps above show the sizes.
+  // rest is small. The core's own tests compare the sizes, the ten steps above what comes of them.
   for (const kind of ['max', 'mean'] as const) {
     const before = start[kind];
     if (before === null) continue;
