@@ -125,8 +125,8 @@ const PURIFY: PurifySettings = {
   statistic: 'both',
   rowsPerLabel: 400,
   rounds: 3,
-  verdictSeparation: 2.5,
-  verdictGain: 0.1,
+  verdictSeparation: 2.8,
+  verdictGain: 0.25,
   suspectPosterior: 0.9,
 };
 
