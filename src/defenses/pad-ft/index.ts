@@ -97,7 +97,7 @@ export async function padFt(
     if (!repairs) {
       const gate = {
         stage: 'victim' as const,
-        reason: 'no evidence of a backdoor: the model is returned as it is',
+        reason: 'nothing to repair: the model is returned as it is',
         views,
       };
       return result({
