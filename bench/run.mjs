@@ -145,7 +145,8 @@ function compare(stage, mine, theirs) {
 }
 
 const figure = (line) => line.imagesPerSecond ?? line.images_per_second ?? null;
-const seconds = (line) => line.seconds?.median ?? line.seconds_total ?? line.median;
+// Ours are medians of repeats; PyTorch's tuning gives the total of all its epochs as one number.
+const seconds = (line) => (typeof line.seconds === 'number' ? line.seconds : (line.seconds?.median ?? line.median));
 const modes = args.modes.split(',');
 
 const report = {
