@@ -12,6 +12,7 @@ export type StreamName =
   | 'init'
   | 'shuffle'
   | 'purify'
+  | 'purified'
   | 'clip'
   | 'tune'
   | 'data'

@@ -22,6 +22,7 @@ export const PURIFY_GROUP: SettingGroup<PurifySettings> = {
   fields: {
     purifier: { help: 'how rows are scored', words: PURIFIERS },
     count: { help: 'rows kept over all labels, an equal share of each' },
+    pool: { help: 'share of a label, cleanest first, that they are drawn from; 0 keeps the very cleanest' },
     alpha: { help: 'weight of the cross-entropy in SCE, in (0, 1]' },
     quantile: { help: 'cross-label: limits are this quantile of what rows of the other labels show' },
     statistic: { help: "cross-label: the number of a channel's map that is limited", words: ['both', 'mean', 'max'] },

@@ -129,7 +129,7 @@ describe('the rows that are kept', () => {
 
   it('are the cleanest n / C eligible rows of each label that are no suspects', () => {
     const { scores, labels, classes, planted } = madeScores([{ clean: 300, planted: 60 }, CLEAN], { wrong: 20 });
-    const { purified, suspects, order } = selectRows(scores, labels, classes, { ...SETTINGS, count: 100 });
+    const { purified, suspects, order } = selectRows(scores, labels, classes, { ...SETTINGS, count: 100, pool: 0 });
     expect(suspects).toHaveLength(60);
     expect([0, 1].map((label) => countOf(purified, labels, label))).toEqual([50, 50]);
     for (const row of purified) expect([planted[row], scores.eligible[row]]).toEqual([false, 1]);
@@ -141,17 +141,46 @@ describe('the rows that are kept', () => {
     expect(order).toHaveLength(scores.eligible.filter((one) => one === 1).length);
   });
 
-  it('are half of the candidates of each label at most, when half is to be left, whatever n asks', () => {
-    const { scores, labels, classes } = madeScores([{ clean: 301, planted: 60 }, { clean: 150 }, CLEAN], { wrong: 10 });
-    const everything = { ...SETTINGS, count: 10 * labels.length };
-    const { purified, suspects } = selectRows(scores, labels, classes, everything, true);
+  it('are drawn at random from the cleanest share of each label, and never more than that share', () => {
+    const { scores, labels, classes, planted } = madeScores([{ clean: 300, planted: 60 }, CLEAN], { wrong: 20 });
+    const draw = (pool: number, count: number, seed = 0) =>
+      selectRows(scores, labels, classes, { ...SETTINGS, count, pool }, { count: 0, seed }).purified;
+    // Candidates: 300 − 20 a label; half of them are 140.
+    const pool = [0, 1].map((label) =>
+      Array.from(scores.score.keys())
+        .filter((row) => labels[row] === label && scores.eligible[row] === 1 && !planted[row])
+        .sort((a, b) => (scores.score[a] ?? 0) - (scores.score[b] ?? 0))
+        .slice(0, 140),
+    );
+    const drawn = draw(0.5, 100);
+    expect([0, 1].map((label) => countOf(drawn, labels, label))).toEqual([50, 50]);
+    for (const row of drawn) expect(pool[labels[row] as number]).toContain(row);
+    // The very cleanest would be the first 50 of the pool.
+    expect(pool[0]?.slice(0, 50).filter((row) => drawn.includes(row)).length).toBeLessThan(40);
+    expect(draw(0.5, 100)).toEqual(drawn);
+    expect(draw(0.5, 100, 1)).not.toEqual(drawn);
+    expect([0, 1].map((label) => countOf(draw(0.5, 10 * labels.length), labels, label))).toEqual([140, 140]);
+  });
+
+  it('are chosen after random rows have been held out, which leave half of each label and hold nothing planted', () => {
+    const { scores, labels, classes, planted } = madeScores([{ clean: 301, planted: 60 }, { clean: 150 }, CLEAN], {
+      wrong: 10,
+    });
+    const everything = { ...SETTINGS, count: 10 * labels.length, pool: 0 };
+    const select = (count: number, seed = 0) => selectRows(scores, labels, classes, everything, { count, seed });
+    const { purified, heldOut, suspects } = select(10 * labels.length);
     expect(suspects).toHaveLength(60);
     // Candidates: 301 − 10, 150 − 10 and 300 − 10; suspects and misclassified rows are none.
     expect([0, 1, 2].map((label) => countOf(purified, labels, label))).toEqual([146, 70, 145]);
-    const all = selectRows(scores, labels, classes, everything).purified;
-    expect([0, 1, 2].map((label) => countOf(all, labels, label))).toEqual([291, 140, 290]);
-    // A modest n is met: nothing is halved for its own sake.
-    const modest = selectRows(scores, labels, classes, { ...SETTINGS, count: 90 }, true).purified;
-    expect([0, 1, 2].map((label) => countOf(modest, labels, label))).toEqual([30, 30, 30]);
+    const kept = new Set(purified);
+    for (const row of heldOut) expect([planted[row], kept.has(row)]).toEqual([false, false]);
+    // Misclassified rows of labels that are not attacked are among them: they stand for all rows.
+    expect([1, 2].map((label) => countOf(heldOut, labels, label))).toEqual([80, 155]);
+    expect(select(0).heldOut).toHaveLength(0);
+    expect([0, 1, 2].map((label) => countOf(select(0).purified, labels, label))).toEqual([291, 140, 290]);
+    const some = select(90);
+    expect(some.heldOut).toHaveLength(90);
+    expect(some.heldOut).toEqual(select(90).heldOut);
+    expect(some.heldOut).not.toEqual(select(90, 1).heldOut);
   });
 });

@@ -4,13 +4,13 @@ import { PadFtError } from '../../errors.js';
 import { MemoryWatch, type StageCost } from '../../memory.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import { throwIfAborted } from '../../native/job.js';
-import { Random, streamSeed } from '../../random.js';
 import { type ClipResult, clip } from './clip.js';
 import { scoreByClipDrop } from './clip-drop.js';
 import { fineTune, type TuneResult } from './fine-tune.js';
 import { chooseStage, type GateDecision, type Stage, type StageView, viewStage } from './gate.js';
 import { optionsForData, type PadFtOptions, type PadFtSettings, type PurifierName, padFtSettings } from './options.js';
 import {
+  type HoldOut,
   type Purification,
   type PurifyInput,
   type RowScores,
@@ -87,11 +87,11 @@ export async function padFt(
   try {
     // Stage 1: which rows are clean, which look planted.
     const scores = context.scores ?? (await watch.measure('purify', () => scoreRows(victim, data, settings, context)));
-    const found = selectRows(scores, data.labels(), data.classes, settings.purify, settings.holdout > 0);
-    const purification = context.purified === undefined ? found : { ...found, purified: context.purified };
+    const found = selectRows(scores, data.labels(), data.classes, settings.purify, holdOf(settings));
+    const purification = context.purified === undefined ? found : withPurified(found, context.purified);
     requireEveryLabel(purification.purified, data);
     const evaluation = stageEvaluation(context, 'clip');
-    const rows = await pickRows(data, purification, settings, evaluation, made);
+    const rows = await pickRows(data, purification, evaluation, made);
     const repairs = settings.always || purification.verdict.attacked.length > 0;
     const views: StageView[] = [await viewStage('victim', victim, rows.heldOut, rows.suspects, evaluation)];
     if (!repairs) {
@@ -158,6 +158,16 @@ export async function padFt(
   }
 }
 
+function holdOf({ holdout, seed }: PadFtSettings): HoldOut {
+  return { count: holdout, seed };
+}
+
+/** A D_c from elsewhere may hold rows that were set aside: they are no longer held out then. */
+function withPurified(found: Purification, purified: Uint32Array): Purification {
+  const taken = new Set(purified);
+  return { ...found, purified, heldOut: found.heldOut.filter((row) => !taken.has(row)) };
+}
+
 /** Stage 1 alone: scores, order, purified set, suspects, verdicts. */
 export async function purify(
   victim: Model,
@@ -166,7 +176,7 @@ export async function purify(
   context: DefenseContext = {},
 ): Promise<Purification> {
   const scores = context.scores ?? (await scoreRows(victim, data, settings, context));
-  return selectRows(scores, data.labels(), data.classes, settings.purify, settings.holdout > 0);
+  return selectRows(scores, data.labels(), data.classes, settings.purify, holdOf(settings));
 }
 
 /** The costly half of stage 1, one score a row; what is selected by them is cheap (`purify`). */
@@ -178,7 +188,7 @@ function scoreRows(victim: Model, data: Dataset, settings: PadFtSettings, contex
 
 /** Defences of one victim that agree on this score its rows alike, whatever they keep of them. */
 export function scoringKey({ purify, clip, seed }: PadFtSettings): string {
-  const { verdictGain: _, verdictSeparation: __, suspectPosterior: ___, count, ...scoring } = purify;
+  const { verdictGain: _, verdictSeparation: __, suspectPosterior: ___, pool: ____, count, ...scoring } = purify;
   return JSON.stringify([scoring, seed, purify.purifier === 'clip-drop' ? [count, clip] : null]);
 }
 
@@ -211,12 +221,9 @@ interface StageRows {
   readonly heldOut: Dataset | null;
 }
 
-// Held-out rows are drawn at random from what is left when the purified set and everything that may be planted are
-// taken away: the easiest rows alone would flatter every stage.
 async function pickRows(
   data: Dataset,
   purification: Purification,
-  settings: PadFtSettings,
   evaluation: EvaluationOptions,
   made: Disposable[],
 ): Promise<StageRows> {
@@ -229,26 +236,9 @@ async function pickRows(
   const purified = await take(purification.purified);
   const suspectRows = Uint32Array.from(purification.suspects, (suspect) => suspect.row);
   const suspects = suspectRows.length === 0 ? null : await take(suspectRows);
-  const held = settings.holdout === 0 ? new Uint32Array(0) : holdOut(data, purification, settings);
-  const heldOut = held.length === 0 ? null : await take(held);
+  const { heldOut: rows } = purification;
+  const heldOut = rows.length === 0 ? null : await take(rows);
   return { purified, suspects, heldOut };
-}
-
-function holdOut(data: Dataset, purification: Purification, settings: PadFtSettings): Uint32Array {
-  const labels = data.labels();
-  const taken = new Uint8Array(data.count);
-  for (const row of purification.purified) taken[row] = 1;
-  const order = new Random(streamSeed(settings.seed, 'holdout')).permutation(data.count);
-  const attacked = new Set(purification.verdict.attacked);
-  const rows: number[] = [];
-  for (const row of order) {
-    // Inside an attacked label a row that is no suspect may still be planted: only the surely clean ones stand for it.
-    // It must be there: bounds that deny the target label altogether would otherwise cost nothing.
-    if (taken[row] === 1 || (attacked.has(labels[row] as number) && purification.clear[row] === 0)) continue;
-    rows.push(row);
-    if (rows.length === settings.holdout) break;
-  }
-  return Uint32Array.from(rows);
 }
 
 interface ResultParts extends Omit<PadFtResult, 'model' | 'stage' | 'costs' | typeof Symbol.dispose> {

@@ -20,6 +20,8 @@ export interface PurifySettings {
   readonly purifier: PurifierName;
   /** n: rows kept over all labels, n / C of each. */
   readonly count: number;
+  /** D_c is drawn at random from this share of a label's candidates, cleanest first, and never larger; 0 takes the n / C cleanest. */
+  readonly pool: number;
   /** Weight of the cross-entropy in SCE [A 0.1]. */
   readonly alpha: number;
   /** cross-label: the limits are this quantile of what rows of the other labels show. */
@@ -81,7 +83,7 @@ export interface PadFtSettings {
   readonly purify: PurifySettings;
   readonly clip: ClipSettings;
   readonly tune: TuneSettings;
-  /** Held-out rows: at random, none of D_c, of attacked labels only the surely clean, on which stages are compared; 0 switches the gate off. */
+  /** Held-out rows on which stages are compared: drawn before D_c, at random, of attacked labels only the surely clean; 0 switches the gate off. */
   readonly holdout: number;
   /** The gate: most accuracy a stage may lose on the held-out rows, as a fraction. */
   readonly maxAccDrop: number;
@@ -120,6 +122,7 @@ const TUNE: TuneSettings = {
 const PURIFY: PurifySettings = {
   purifier: 'cross-label',
   count: 3000,
+  pool: 0,
   alpha: 0.1,
   quantile: 0.95,
   statistic: 'both',
@@ -133,7 +136,7 @@ const PURIFY: PurifySettings = {
 export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
   default: {
     preset: 'default',
-    purify: PURIFY,
+    purify: { ...PURIFY, count: 10_000, pool: 0.8 },
     clip: {
       controller: 'settle',
       granularity: 'per-channel',
@@ -239,6 +242,7 @@ export function optionsForData(options: PadFtOptions, { flip }: { readonly flip:
 function checkPurify(purify: PurifySettings): void {
   choice('purify.purifier', purify.purifier, PURIFIERS);
   integer('purify.count', purify.count, 1);
+  number('purify.pool', purify.pool, 0, 1);
   if (!(purify.alpha > 0 && purify.alpha <= 1)) throw invalidOption('purify.alpha', 'a number in (0, 1]', purify.alpha);
   if (!(purify.quantile > 0 && purify.quantile <= 1))
     throw invalidOption('purify.quantile', 'a number in (0, 1]', purify.quantile);

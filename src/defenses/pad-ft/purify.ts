@@ -19,6 +19,8 @@ export interface Purification {
   readonly logOdds: Float32Array;
   /** D_c: the purified set, at most n / C rows of each label. */
   readonly purified: Uint32Array;
+  /** Set aside before D_c was chosen: at random from every row that is surely not planted. */
+  readonly heldOut: Uint32Array;
   readonly suspects: readonly Suspect[];
   /** 1 for rows of attacked labels that are surely not planted. */
   readonly clear: Uint8Array;
@@ -147,8 +149,9 @@ export function drawPerLabel(
   classes: number,
   perLabel: number,
   seed: number,
+  stream: 'purify' | 'purified' = 'purify',
 ): Uint32Array {
-  const order = new Random(streamSeed(seed, 'purify')).permutation(labels.length);
+  const order = new Random(streamSeed(seed, stream)).permutation(labels.length);
   const taken = new Uint32Array(classes);
   const rows: number[] = [];
   for (const row of order) {
@@ -160,37 +163,87 @@ export function drawPerLabel(
   return Uint32Array.from(rows).sort();
 }
 
+/** How rows are set aside before D_c is chosen. */
+export interface HoldOut {
+  /** Rows wanted. */
+  readonly count: number;
+  readonly seed: number;
+}
+
+/** At most this share of a label's candidates is held out: D_c comes from the rest. */
+const MOST_HELD_OUT = 0.5;
+
 /**
- * From one score a row to the purified set, the suspects and the verdicts. With `leaveHalf` at most half of a label's
- * candidates are kept, whatever n asks: without enough of the others nothing could be held out but rows the victim gets
- * wrong, and every repair would look free.
+ * From one score a row to the purified set, the suspects and the verdicts. Held-out rows are drawn first and at random,
+ * so that they stand for all rows: what a purifier leaves over is what the victim gets wrong, and on that every repair
+ * looks free. D_c then takes n / C candidates of each label, at random from the `pool` cleanest: the very smallest scores
+ * are the plainest images of a label, and bounds that suit those cost the others their accuracy.
  */
 export function selectRows(
   scores: RowScores,
   labels: Int32Array,
   classes: number,
   settings: PurifySettings,
-  leaveHalf = false,
+  hold: HoldOut = { count: 0, seed: 0 },
 ): Purification {
   const { clear, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
   const candidates = Uint8Array.from(scores.eligible);
   for (const suspect of suspects) candidates[suspect.row] = 0;
+  const attacked = new Set(verdict.attacked);
+  // Inside an attacked label a row that is no suspect may still be planted: only the surely clean ones stand for it. It
+  // must be there: bounds that deny the target label altogether would otherwise cost nothing.
+  const known = Uint8Array.from(labels, (label, row) => (attacked.has(label) ? (clear[row] as number) : 1));
+  const heldOut = drawHeldOut(labels, classes, known, candidates, hold);
+  for (const row of heldOut) candidates[row] = 0;
   const perLabel = Math.max(1, Math.floor(settings.count / classes));
-  const quotas = countPerLabel(labels, classes, candidates).map((count) =>
-    leaveHalf ? Math.min(perLabel, Math.ceil(count / 2)) : perLabel,
+  const pools = countPerLabel(labels, classes, candidates).map((count) =>
+    settings.pool === 0 ? perLabel : Math.ceil(settings.pool * count),
   );
+  const pool = smallestPerLabel(scores.score, labels, classes, pools, candidates);
   return {
     score: scores.score,
     eligible: scores.eligible,
     order: rankAscending(scores.score).filter((row) => scores.eligible[row] === 1),
     sce: scores.victim.sce,
     logOdds: scores.victim.logOdds,
-    purified: smallestPerLabel(scores.score, labels, classes, quotas, candidates),
+    purified:
+      settings.pool === 0
+        ? pool
+        : drawPerLabel(labels, marks(labels.length, pool), classes, perLabel, hold.seed, 'purified'),
+    heldOut,
     suspects,
     clear,
     verdict,
     labels: verdicts,
   };
+}
+
+function drawHeldOut(
+  labels: Int32Array,
+  classes: number,
+  known: Uint8Array,
+  candidates: Uint8Array,
+  { count, seed }: HoldOut,
+): Uint32Array {
+  const left = countPerLabel(labels, classes, candidates).map((rows) => Math.floor(MOST_HELD_OUT * rows));
+  const rows: number[] = [];
+  for (const row of new Random(streamSeed(seed, 'holdout')).permutation(labels.length)) {
+    if (rows.length === count) break;
+    if (known[row] === 0) continue;
+    if (candidates[row] === 1) {
+      const label = labels[row] as number;
+      if (left[label] === 0) continue;
+      left[label] = (left[label] as number) - 1;
+    }
+    rows.push(row);
+  }
+  return Uint32Array.from(rows);
+}
+
+function marks(length: number, rows: Uint32Array): Uint8Array {
+  const marked = new Uint8Array(length);
+  for (const row of rows) marked[row] = 1;
+  return marked;
 }
 
 function countPerLabel(labels: Int32Array, classes: number, candidates: Uint8Array): number[] {
