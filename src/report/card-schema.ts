@@ -2,7 +2,7 @@ import { CONTROLS } from '../control.js';
 import type { ClipLook, ClipResult } from '../defenses/pad-ft/clip.js';
 import { STAGES, type StageView } from '../defenses/pad-ft/gate.js';
 import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
-import { PRESET_NAMES, PURIFIERS } from '../defenses/pad-ft/options.js';
+import { EARLIER_SETTINGS, PRESET_NAMES, PURIFIERS } from '../defenses/pad-ft/options.js';
 import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
 import { PadFtError } from '../errors.js';
 import {
@@ -43,12 +43,18 @@ import type { CardEnvironment, CardPrecision } from './environment.js';
 import type { DefenseFigures } from './judge.js';
 
 // The settings' own checker is the authority; here nothing may be missing either, so that a later version's defaults
-// never slip into an old card.
+// never slip into an old card. Settings that came later are filled in with what was in effect before them.
 const settings: Check<PadFtSettings> = (value, at) => {
   const given = record(value, at);
+  const { purify, ...earlier } = EARLIER_SETTINGS;
+  const whole: Record<string, unknown> = {
+    ...earlier,
+    ...given,
+    purify: { ...purify, ...record(given.purify, { ...at, path: `${at.path}.purify` }) },
+  };
   let complete: PadFtSettings;
   try {
-    complete = padFtSettings(given as PadFtOptions);
+    complete = padFtSettings(whole as PadFtOptions);
   } catch (error) {
     if (!(error instanceof PadFtError)) throw error;
     throw wrong(at, `defence settings (${error.message})`, value);
@@ -56,8 +62,8 @@ const settings: Check<PadFtSettings> = (value, at) => {
   for (const [key, field] of Object.entries(complete)) {
     const missing =
       typeof field === 'object' && field !== null
-        ? Object.keys(field).find((name) => !Object.hasOwn(record(given[key], at), name))
-        : Object.hasOwn(given, key)
+        ? Object.keys(field).find((name) => !Object.hasOwn(record(whole[key], at), name))
+        : Object.hasOwn(whole, key)
           ? undefined
           : key;
     if (missing !== undefined) throw wrong({ ...at, path: `${at.path}.${key}` }, `the setting ${missing}`, undefined);

@@ -168,7 +168,10 @@ function defenseCell(victim: VictimCell, column: string, count: number | null, s
   const request = { ...found.request, options: { seed: victim.seed, ...options } };
   const planned = planOne(request, victim.seed);
   const { control, settings } = planned;
-  const key = contentKey({ format: CELL_FORMAT, victim: victim.key, control, settings });
+  const { pool, ...purify } = settings.purify;
+  // `pool` came later: cells that do not use it stay what they were.
+  const kept = pool === 0 ? { ...settings, purify } : settings;
+  const key = contentKey({ format: CELL_FORMAT, victim: victim.key, control, settings: kept });
   const name = `${victim.name}-${column}${count === null ? '' : `-n${count}`}`;
   return { key, name, folder: `${name}-${key.slice(0, 12)}`, victim, column, count, request, planned };
 }

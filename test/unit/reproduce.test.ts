@@ -60,10 +60,10 @@ test('the grid of the paper: tables, attacks, and what tables share is one cell'
     ['badnets 0.1'],
   ]);
   const groups = groupCells(tables);
-  // One clean model for both tables, one BadNets victim for tables I and III; n = 3000 is the preset's own.
+  // One clean model for both tables, one BadNets victim for tables I and III; n = 3000 is that of `paper`.
   expect(groups.map(({ victim, defenses }) => [victim.name, defenses.length])).toContainEqual([
     'cpu-cifar10-badnets-10pct-s0',
-    4 + 2 * 5,
+    4 + 6 + 5,
   ]);
   expect(groups.filter(({ victim }) => victim.attack === 'none')).toHaveLength(1);
   expect(new Set(groups.map(({ victim }) => victim.folder)).size).toBe(groups.length);
@@ -101,7 +101,7 @@ test('an attack that this build lacks is listed, not refused', () => {
 test('keys change with what a cell depends on, and with nothing else', () => {
   const base = cellsOf(oneTable({ defenses: ['default'] }));
   const key = base.defenses[0]?.key;
-  const own = cellsOf(oneTable({ defenses: ['default'], counts: [3000] }));
+  const own = cellsOf(oneTable({ defenses: ['default'], counts: [PRESETS.default.purify.count] }));
   const fewer = cellsOf(oneTable({ defenses: ['default'], counts: [1000] }));
   expect(own.defenses[0]?.key).toBe(key);
   expect(fewer.victim.key).toBe(base.victim.key);

@@ -182,6 +182,9 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
   },
 };
 
+/** Settings that earlier versions did not have, at the values those worked by: what a card without them means. */
+export const EARLIER_SETTINGS: PadFtOptions = { accuracyPrice: 0, purify: { pool: 0 } };
+
 /** What the paper leaves open and a run under the `paper` preset assumed, its own overrides included. */
 export function paperAssumptions({ purify, clip, tune }: PadFtSettings): readonly string[] {
   const copies = tune.draws === 0 ? 'a fresh copy every epoch' : `${tune.draws} copies a row`;

@@ -170,7 +170,7 @@ export interface HoldOut {
   readonly seed: number;
 }
 
-/** At most this share of a label's candidates is held out: D_c comes from the rest. */
+/** At most this share of a label's rows is held out: D_c comes from the rest. */
 const MOST_HELD_OUT = 0.5;
 
 /**
@@ -225,16 +225,18 @@ function drawHeldOut(
   candidates: Uint8Array,
   { count, seed }: HoldOut,
 ): Uint32Array {
-  const left = countPerLabel(labels, classes, candidates).map((rows) => Math.floor(MOST_HELD_OUT * rows));
+  // Candidates and the others of a label alike, or the sample would tip towards the rows that the victim gets wrong.
+  const kind = (row: number) => 2 * (labels[row] as number) + (candidates[row] as number);
+  const left = new Array<number>(2 * classes).fill(0);
+  known.forEach((one, row) => {
+    if (one === 1) left[kind(row)] = (left[kind(row)] as number) + MOST_HELD_OUT;
+  });
   const rows: number[] = [];
   for (const row of new Random(streamSeed(seed, 'holdout')).permutation(labels.length)) {
     if (rows.length === count) break;
-    if (known[row] === 0) continue;
-    if (candidates[row] === 1) {
-      const label = labels[row] as number;
-      if (left[label] === 0) continue;
-      left[label] = (left[label] as number) - 1;
-    }
+    const spare = left[kind(row)] as number;
+    if (known[row] === 0 || spare < 1) continue;
+    left[kind(row)] = spare - 1;
     rows.push(row);
   }
   return Uint32Array.from(rows);

@@ -1,0 +1,23 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { readCard } from '../../src/report/card.js';
+
+const RESULTS = join(import.meta.dirname, '../../results');
+
+const cards = readdirSync(RESULTS, { recursive: true, encoding: 'utf8' }).filter(
+  // Beside the cards lie the records of trainings.
+  (path) => path.endsWith('.json') && !path.includes('training'),
+);
+
+test.each(cards)("an earlier version's card is still read: %s", async (path) => {
+  const card = await readCard(join(RESULTS, path));
+  expect(card.kind).toBe('pad-ft-card');
+});
+
+test('what an older card does not say is what was in effect then, not a default of today', async () => {
+  const card = await readCard(join(RESULTS, '2026-11-22-h100/cifar10-w16-badnets10.card.json'));
+  const settings = card.config.defenses.map((defense) => defense.settings);
+  expect(settings.map(({ preset }) => preset)).toContain('default');
+  for (const { purify, accuracyPrice } of settings) expect([purify.pool, accuracyPrice]).toEqual([0, 0]);
+});
