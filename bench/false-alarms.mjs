@@ -1,15 +1,20 @@
 // How often the default accuses a clean training set: made pictures, no poison, one thin victim a seed; prints one JSON
 // line each with Ashman's D and the gain of every label.
 //
-//   node bench/false-alarms.mjs [--rows 2000] [--seeds 8]
+//   node bench/false-alarms.mjs [--rows 2000] [--first 1] [--seeds 8]
 import { parseArgs } from 'node:util';
 import { loadDatasetPair } from '../dist/datasets/index.js';
 import { evaluate, padFtSettings, poison, purify, train } from '../dist/index.js';
 
 const { values: args } = parseArgs({
-  options: { rows: { type: 'string', default: '2000' }, seeds: { type: 'string', default: '8' } },
+  options: {
+    rows: { type: 'string', default: '2000' },
+    first: { type: 'string', default: '1' },
+    seeds: { type: 'string', default: '8' },
+  },
 });
-for (let seed = 1; seed <= Number(args.seeds); seed++) {
+const first = Number(args.first);
+for (let seed = first; seed < first + Number(args.seeds); seed++) {
   const pair = await loadDatasetPair('synthetic', { train: Number(args.rows), test: 500, seed });
   const set = await poison(pair, { rate: 0, seed }, { device: 'cpu' });
   const settings = { width: 8, epochs: 6, batchSize: 64, learningRate: 0.05, schedule: 'triangular', seed };
