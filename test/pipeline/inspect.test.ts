@@ -13,12 +13,8 @@ function fresh(classes = CLASSES): Model {
 async function withLoudClass(label: number): Promise<Model> {
   const model = fresh();
   const state = await model.state();
-  for (const { name, shape, data } of state) {
-    if (name !== 'linear.weight') continue;
-    const weights = new Float32Array(data.buffer, data.byteOffset, data.byteLength / 4);
-    const features = shape[1] as number;
-    for (let i = 0; i < features; i++) weights[label * features + i] = 8 * (weights[label * features + i] as number);
-  }
+  const bias = state.find(({ name }) => name === 'linear.bias')?.data as Uint8Array;
+  new Float32Array(bias.buffer, bias.byteOffset, CLASSES)[label] = 5;
   await model.loadState(state);
   return model;
 }
