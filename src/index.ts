@@ -20,6 +20,16 @@ export {
   type SyntheticOptions,
 } from './datasets/index.js';
 export { DEFAULT_DEFENSES, type DefenseRequest } from './defense-request.js';
+// A detector that reads the model alone.
+export {
+  type ClassMargin,
+  INSPECT_DEFAULTS,
+  type InspectContext,
+  type Inspection,
+  type InspectOptions,
+  type InspectSettings,
+  inspect,
+} from './defenses/mm-bd/inspect.js';
 // The defence.
 export { type ClipInput, type ClipResult, clip } from './defenses/pad-ft/clip.js';
 export { fineTune, type TuneInput, type TuneResult } from './defenses/pad-ft/fine-tune.js';

@@ -16,7 +16,8 @@ export type StreamName =
   | 'clip'
   | 'tune'
   | 'data'
-  | 'holdout';
+  | 'holdout'
+  | 'inspect';
 
 /** The seed of a named stream: 48 bits of SHA-256(`root/name`), exact in a JavaScript number. */
 export function streamSeed(root: number, name: StreamName): number {

@@ -130,6 +130,7 @@ class ModelWrap final : public Wrap<ModelWrap, Network> {
   Napi::Value features(const Napi::CallbackInfo& info);
   Napi::Value score(const Napi::CallbackInfo& info);
   Napi::Value activation_ranges(const Napi::CallbackInfo& info);
+  Napi::Value maximum_margins(const Napi::CallbackInfo& info);
 };
 
 /// A trainer, a fitter and a tuner work on a model: they keep its slot, so that one job at a time touches it.

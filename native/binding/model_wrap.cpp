@@ -3,6 +3,7 @@
 
 #include "addon.h"
 #include "core/evaluate.h"
+#include "core/maximum_margin.h"
 #include "task.h"
 
 namespace padft::binding {
@@ -24,6 +25,7 @@ Napi::Function ModelWrap::define(Napi::Env env) {
        InstanceMethod<&ModelWrap::logits>("logits"), InstanceMethod<&ModelWrap::features>("features"),
        InstanceMethod<&ModelWrap::score>("score"),
        InstanceMethod<&ModelWrap::activation_ranges>("activationRanges"),
+       InstanceMethod<&ModelWrap::maximum_margins>("maximumMargins"),
        InstanceMethod<&ModelWrap::dispose>("dispose")});
 }
 
@@ -327,6 +329,34 @@ Napi::Value ModelWrap::activation_ranges(const Napi::CallbackInfo& info) {
           return padft::activation_ranges(*network, *data, options, control);
         },
         [](Napi::Env env, at::Tensor& ranges) { return from_floats(env, ranges); });
+  });
+}
+
+Napi::Value ModelWrap::maximum_margins(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Fields fields(info[0], "inspect");
+    const auto network = core();
+    MarginOptions options;
+    options.images = fields.integer("images", 1, 1 << 16);
+    options.height = fields.integer("height", 1, 1 << 12);
+    options.width = fields.integer("width", 1, 1 << 12);
+    options.steps = fields.integer("steps", 1, 1 << 20);
+    options.learning_rate = fields.number("learningRate", 0, 1e6);
+    options.tolerance = fields.number("tolerance", 0, 1);
+    options.seed = fields.seed("seed");
+    options.precision = to_precision(fields, network->device());
+    std::vector<Hold> holds;
+    holds.push_back(hold(true));
+    return Task<MaximumMargins>::start(
+        info.Env(), &addon_of(info.Env()), std::move(holds), info[1],
+        [network, options](const Control& control) { return padft::maximum_margins(*network, options, control); },
+        [](Napi::Env env, MaximumMargins& found) {
+          auto result = Napi::Object::New(env);
+          const auto* margins = found.margins.data_ptr<double>();
+          result.Set("margins", from_doubles(env, {margins, margins + found.margins.numel()}));
+          result.Set("steps", from_integers(env, found.steps));
+          return Napi::Value(result);
+        });
   });
 }
 

@@ -1,5 +1,6 @@
 import { LABEL_POLICIES } from '../attacks/labels.js';
 import { POISON_DRAWS } from '../attacks/poison.js';
+import type { InspectSettings } from '../defenses/mm-bd/inspect.js';
 import {
   BOUND_KINDS,
   type ClipSettings,
@@ -84,6 +85,22 @@ export const DEFENSE_GROUP: SettingGroup<DefenseSettings> = {
     maxAccDrop: { help: 'most accuracy a stage may lose on them, as a fraction' },
     accuracyPrice: { help: 'points of suspects that a point of their accuracy must buy' },
     always: { help: 'repair even when no label is called attacked' },
+  },
+};
+
+/** Of `inspect`; its seed is a flag of its own. */
+export type InspectFlags = Omit<InspectSettings, 'seed'>;
+
+export const INSPECT_GROUP: SettingGroup<InspectFlags> = {
+  prefix: null,
+  heading: 'Detection:',
+  fields: {
+    images: { help: 'random images that each class starts from' },
+    imageSize: { help: 'their height and width in pixels: what the model was trained on' },
+    steps: { help: 'steps of gradient ascent at most' },
+    learningRate: { help: 'of gradient ascent' },
+    tolerance: { help: 'a class is done when its margin changes by less than this share' },
+    significance: { help: 'the model is called backdoored when the p-value is at most this' },
   },
 };
 

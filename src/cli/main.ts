@@ -28,6 +28,11 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'train', summary: 'train a victim on a training set', load: () => import('./commands/train.js') },
   { name: 'defend', summary: 'find the backdoor and repair the model', load: () => import('./commands/defend.js') },
   {
+    name: 'inspect',
+    summary: 'ask a model alone, without data, whether it looks backdoored',
+    load: () => import('./commands/inspect.js'),
+  },
+  {
     name: 'evaluate',
     summary: 'measure a model, or check a finished run',
     load: () => import('./commands/evaluate.js'),

@@ -14,8 +14,14 @@ export interface ModelFlags {
 
 /** `--model`, and what a state dict saved from Python does not say about itself. */
 export function addModelFlags(command: Command, mandatory = true): Command {
+  return addInputFlags(
+    command.addOption(new Option('--model <file>', 'the model, in safetensors').makeOptionMandatory(mandatory)),
+  );
+}
+
+/** What a state dict saved from Python does not say about itself. */
+export function addInputFlags(command: Command): Command {
   return command
-    .addOption(new Option('--model <file>', 'the model, in safetensors').makeOptionMandatory(mandatory))
     .addOption(
       new Option(
         '--mean <numbers>',

@@ -162,6 +162,27 @@ export interface RangeOptions extends EvalOptions {
   readonly leaveOneLabelOut: boolean;
 }
 
+export interface MarginOptions {
+  /** Random starts of each class, drawn from U(0, 1), and their size in pixels. */
+  readonly images: number;
+  readonly height: number;
+  readonly width: number;
+  /** Of gradient ascent, at most. */
+  readonly steps: number;
+  readonly learningRate: number;
+  /** A class is done when its summed margin changes by less than this share in a step. */
+  readonly tolerance: number;
+  readonly seed: number;
+  readonly precision: NativePrecision;
+}
+
+/** One a class. */
+export interface MaximumMargins {
+  /** The largest g_t(x) − max_{k≠t} g_k(x) found, in logits. */
+  readonly margins: readonly number[];
+  readonly steps: Int32Array;
+}
+
 export interface NativeModel {
   readonly name: string;
   readonly device: string;
@@ -187,6 +208,8 @@ export interface NativeModel {
   score(data: NativeDataset, options: ScoreOptions, progress?: NativeProgress): NativeJob<Scores>;
   /** [labels or 1] × all channels, row-major. */
   activationRanges(data: NativeDataset, options: RangeOptions, progress?: NativeProgress): NativeJob<Float32Array>;
+  /** MM-BD's statistic, under the model's own bounds. Progress in classes. */
+  maximumMargins(options: MarginOptions, progress?: NativeProgress): NativeJob<MaximumMargins>;
   dispose(): void;
 }
 
@@ -394,6 +417,7 @@ export const CONTRACT = {
     'features',
     'score',
     'activationRanges',
+    'maximumMargins',
     'dispose',
   ],
   trainer: ['epoch', 'state', 'loadState', 'dispose'],

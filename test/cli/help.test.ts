@@ -4,7 +4,7 @@ import { TRAIN_DEFAULTS } from '../../src/train.js';
 import { VERSION } from '../../src/version.js';
 import { buildCli, lastLine, padFt } from './support.js';
 
-const COMMANDS = ['demo', 'doctor', 'dataset', 'poison', 'train', 'defend', 'evaluate', 'reproduce', 'list'];
+const COMMANDS = ['demo', 'doctor', 'dataset', 'poison', 'train', 'defend', 'inspect', 'evaluate', 'reproduce', 'list'];
 
 /** Nothing here may need the addon. */
 const NO_ADDON = { PAD_FT_ADDON: '/nowhere/padft.node' };

@@ -16,6 +16,16 @@ const ROWS = 12;
 const EVALUATION = { batchSize: 4, precision: 'fp32' } as const;
 const SCORING = { ...EVALUATION, alpha: 0.1, logZero: -9.2, limits: null };
 const RANGES = { ...EVALUATION, statistic: 'max', quantile: 0.9, leaveOneLabelOut: false } as const;
+const MARGINS = {
+  images: 2,
+  height: 8,
+  width: 8,
+  steps: 2,
+  learningRate: 0.01,
+  tolerance: 0,
+  seed: 0,
+  precision: 'fp32',
+} as const;
 const EPOCH = {
   batchSize: 4,
   dropLast: false,
@@ -152,6 +162,7 @@ const CALLS: { readonly [K in Kind]: Readonly<Record<string, Entry>> } = {
     features: ({ model, dataset }) => model.features(dataset, EVALUATION),
     score: ({ model, dataset }) => model.score(dataset, SCORING),
     activationRanges: ({ model, dataset }) => model.activationRanges(dataset, RANGES),
+    maximumMargins: ({ model }) => model.maximumMargins(MARGINS),
     dispose: ({ model }) => model.dispose(),
   },
   trainer: {
