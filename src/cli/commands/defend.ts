@@ -91,6 +91,7 @@ export function define(command: Command, run: Run): void {
     command,
     TUNE_GROUP,
     each((preset) => preset.tune),
+    { flip: `as the data set says, paper: ${PRESETS.paper.tune.flip}` },
   );
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {

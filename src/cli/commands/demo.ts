@@ -63,17 +63,19 @@ export function define(command: Command, run: Run): void {
       '--controls',
       'also repair with purified rows drawn from the clean ones (oracle) and at random: what any purifier can do',
     )
-    .addOption(datasetNameOption(`which data set (default: ${DEMO.dataset}, ${dataDefaults()})`))
+    .addOption(datasetNameOption(`which data set (default: ${DEMO.dataset})`))
     .addHelpText('after', EXAMPLES);
   addSeedFlag(command, 'everything that is drawn');
-  addPoisonFlags(addDatasetFlags(command));
-  addSettings(command, TRAIN_GROUP, { default: { ...TRAIN_DEFAULTS, ...DEMO.train } });
+  addPoisonFlags(addDatasetFlags(command, DEMO.datasetOptions));
+  const training = { default: { ...TRAIN_DEFAULTS, ...DEMO.train } };
+  addSettings(command, TRAIN_GROUP, training, { flip: `${DEMO.train?.flip}; other data: as the data set says` });
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {
       const values = { ...flags };
       refuseTrainingFlags(flags, Object.keys(givenSettings(TRAIN_GROUP, values)));
       const request = datasetRequest(flags.dataset ?? DEMO.dataset, flags);
-      const own = flags.dataset === undefined ? DEMO.datasetOptions : {};
+      // Named or not, the demonstration's own data set has its sizes.
+      const own = request.name === DEMO.dataset ? DEMO.datasetOptions : {};
       const poison = await poisonRequest(flags.attack, values);
       const { device, precision } = await prepareCompute(session, flags);
       const { card, folder } = await runDemo(
@@ -107,10 +109,4 @@ function refuseTrainingFlags({ victim, resume }: Flags, settings: readonly strin
   throw new PadFtError('ERR_OPTION', `${first}: the victim ${victim} is not trained here; leave it out, or --victim`, {
     details: { path: first, victim },
   });
-}
-
-function dataDefaults(): string {
-  return Object.entries(DEMO.datasetOptions ?? {})
-    .map(([name, value]) => `${name} ${value}`)
-    .join(', ');
 }

@@ -57,7 +57,7 @@ export function define(command: Command, run: Run): void {
     .option('--no-test', 'do not measure ACC and ASR after each epoch')
     .addHelpText('after', EXAMPLES);
   addSeedFlag(command, 'first weights, order and augmentation');
-  addSettings(addDataFlags(command), TRAIN_GROUP, { default: TRAIN_DEFAULTS });
+  addSettings(addDataFlags(command), TRAIN_GROUP, { default: TRAIN_DEFAULTS }, { flip: 'as the data set says' });
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {
       await trainVictim(session, flags, { ...givenSettings(TRAIN_GROUP, { ...flags }), seed: flags.seed });
