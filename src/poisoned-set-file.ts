@@ -36,8 +36,8 @@ import { VERSION } from './version.js';
  * `truth.safetensors` the folder still defends, only nothing can be judged. `manifest.json` is written last and names
  * every file with its SHA-256.
  */
-const MANIFEST_FILE = 'manifest.json';
-const TRAIN_FILE = 'train.safetensors';
+export const MANIFEST_FILE = 'manifest.json';
+export const TRAIN_FILE = 'train.safetensors';
 const TEST_FILE = 'test.safetensors';
 
 interface FolderManifest {

@@ -10,7 +10,7 @@ import {
 } from '../../defenses/pad-ft/options.js';
 import { resolvePrecision } from '../../device.js';
 import { PadFtError } from '../../errors.js';
-import { openFolder } from '../../formats/folder.js';
+import { openFolder, removeFile } from '../../formats/folder.js';
 import type { Model } from '../../model.js';
 import { saveModel } from '../../model-file.js';
 import { requireFit } from '../../model-fit.js';
@@ -20,6 +20,7 @@ import { writeSuspects } from '../../report/defense-files.js';
 import { describeEnvironment } from '../../report/environment.js';
 import { type DefenseFigures, judgeDefense, judgeVictim } from '../../report/judge.js';
 import { formatTable } from '../../report/table.js';
+import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
 import { addModelFlags, type ModelFlags, openModel } from '../model-flags.js';
 import {
@@ -42,9 +43,8 @@ Examples:
   $ pad-ft defend --model victim/victim.safetensors --data set --preset paper --out paper
   $ pad-ft defend --model victim/victim.safetensors --data set --purify.count 1000 --tune.epochs 20 --out quick`;
 
-interface Flags extends ComputeFlags, ModelFlags {
+interface Flags extends ComputeFlags, ModelFlags, ResultFlags {
   readonly data: string;
-  readonly out: string;
   readonly preset: PresetName;
   readonly rounds?: number;
   readonly seed: number;
@@ -66,7 +66,7 @@ export function define(command: Command, run: Run): void {
         .choices(PRESET_NAMES)
         .default('default'),
     );
-  addSeedFlag(command, 'held-out rows, batches and augmentation');
+  addSeedFlag(addOverwriteFlag(command), 'held-out rows, batches and augmentation');
   addSettings(
     command,
     DEFENSE_GROUP,
@@ -98,6 +98,7 @@ export function define(command: Command, run: Run): void {
       const options = defenseOptions(flags);
       padFtSettings(options);
       refuseOwnInput(flags);
+      refuseEarlierResult(flags, { card: CARD_FILE, model: DEFENDED });
       await defend(session, await prepareCompute(session, flags), flags, options);
       return undefined;
     }),
@@ -148,6 +149,9 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
   using data = await loadTrainingData(flags.data, { device, signal });
   requireFit(victim, flags.model, data.train, flags.data);
   await openFolder(flags.out, [DEFENDED, SUSPECTS, CARD_FILE]);
+  // Before the work and not after it: a defence that fails must not leave an older result to be taken for its own.
+  await removeCard(flags.out);
+  for (const name of [DEFENDED, SUSPECTS]) await removeFile(join(flags.out, name));
 
   progress.stage(`defend, preset ${flags.preset}`);
   using result = await padFt(victim, data.train, optionsForData(options, data), {
@@ -156,8 +160,6 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
     onProgress: ({ stage, done, total }) => progress.update(stage, done, total),
   });
   progress.end();
-  // An earlier result stays whole until this one is there.
-  await removeCard(flags.out);
   const files = await writeFiles(flags.out, result);
   const trainRows = data.train.count;
 
