@@ -1,4 +1,5 @@
 import type { Device, Precision } from '../device.js';
+import { counted } from '../formats/plural.js';
 import type { NativeDevice } from '../native/contract.js';
 import type { RunContext } from '../native/job.js';
 import type { ComputeFlags } from './options.js';
@@ -62,7 +63,7 @@ interface RuntimeFacts {
 function describeCompute(asked: Device, device: NativeDevice, runtime: RuntimeFacts): string {
   const index = Number(device.slice('cuda:'.length));
   const gpu = device === 'cpu' ? undefined : runtime.cudaDevices.find((candidate) => candidate.index === index);
-  const what = gpu === undefined ? `${runtime.threads} threads, ${runtime.cpuCapability}` : gpu.name;
+  const what = gpu === undefined ? `${counted(runtime.threads, 'thread')}, ${runtime.cpuCapability}` : gpu.name;
   return `device ${device}${asked === 'auto' ? ' (auto)' : ''}: ${what}, libtorch ${runtime.torch}`;
 }
 

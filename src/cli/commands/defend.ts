@@ -11,6 +11,7 @@ import {
 import { resolvePrecision } from '../../device.js';
 import { PadFtError } from '../../errors.js';
 import { openFolder, removeFile } from '../../formats/folder.js';
+import { counted } from '../../formats/plural.js';
 import type { Model } from '../../model.js';
 import { saveModel } from '../../model-file.js';
 import { requireFit } from '../../model-fit.js';
@@ -245,7 +246,7 @@ function summary(flags: Flags, card: RunCard, { stage, purification }: PadFtResu
   return [
     formatTable(card).trimEnd(),
     '',
-    `${purified.length} rows purified, ${suspects.length} suspects in ${join(flags.out, SUSPECTS)}`,
+    `${counted(purified.length, 'row')} purified, ${counted(suspects.length, 'suspect')} in ${join(flags.out, SUSPECTS)}`,
     ...(card.config.poison === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
     `model (stage ${stage}): ${join(flags.out, DEFENDED)}; everything else: ${join(flags.out, CARD_FILE)}`,
   ].join('\n');

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { AttackName } from '../../attacks/index.js';
 import type { DatasetName } from '../../datasets/index.js';
+import { counted } from '../../formats/plural.js';
 import { type PoisonedSet, poison, poisonSettings } from '../../poisoned-set.js';
 import { MANIFEST_FILE, savePoisonedSet, TRAIN_FILE } from '../../poisoned-set-file.js';
 import { addPoisonFlags, poisonRequest } from '../attack-flags.js';
@@ -69,10 +70,11 @@ export function define(command: Command, run: Run): void {
 function summary(folder: string, { manifest, train }: PoisonedSet): string {
   const { attack, policy, target, counts } = manifest;
   const where = target === null ? policy : `${policy}, target class ${target}`;
-  const noise = counts.noise === undefined ? '' : `, ${counts.noise} more rows disturbed as noise, their labels true`;
+  const noise =
+    counts.noise === undefined ? '' : `, ${counted(counts.noise, 'more row')} disturbed as noise, the labels true`;
   return [
-    `${folder}: ${counts.poisoned} of ${train.count} training rows poisoned (${percent(counts.poisoned / train.count)})`,
-    `${attack.name}, ${attack.triggerName}, ${where}: ${counts.relabelled} labels changed, ${counts.selfLabelled} were the target's already${noise}`,
+    `${folder}: ${counts.poisoned} of ${counted(train.count, 'training row')} poisoned (${percent(counts.poisoned / train.count)})`,
+    `${attack.name}, ${attack.triggerName}, ${where}: ${counted(counts.relabelled, 'label')} changed, ${counts.selfLabelled} ${counts.selfLabelled === 1 ? 'was' : 'were'} the target's already${noise}`,
     `next: pad-ft train --data ${folder} --out victim`,
   ].join('\n');
 }

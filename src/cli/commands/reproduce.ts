@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { Device } from '../../device.js';
+import { counted } from '../../formats/plural.js';
 import {
   planReproduction,
   type ReproduceEvent,
@@ -132,7 +133,7 @@ function showGrid({ progress, output }: Session): (event: ReproduceEvent) => voi
     if (event.type === 'grid') {
       const { done, failed, total } = event;
       output.event('grid', { done, failed, total });
-      progress.note(`${done} of ${total} cells done${failed === 0 ? '' : `, ${failed} failed`}`);
+      progress.note(`${done} of ${counted(total, 'cell')} done${failed === 0 ? '' : `, ${failed} failed`}`);
     } else if (event.type === 'cell') {
       output.event('cell', { key: event.key, name: event.name });
       progress.note(`${event.name}: done`);
@@ -165,7 +166,7 @@ function summary({ out, done, failed, total, skipped, failures, files }: Reprodu
   // A victim that fails takes its defences with it: the first to say so is enough.
   const problems = failures.filter((it, i) => failures.findIndex(({ message }) => message === it.message) === i);
   return [
-    `${done} of ${total} cells done${failed === 0 ? '' : `, ${failed} failed`}${skipped === 0 ? '' : `, ${skipped} not in this build`}`,
+    `${done} of ${counted(total, 'cell')} done${failed === 0 ? '' : `, ${failed} failed`}${skipped === 0 ? '' : `, ${skipped} not in this build`}`,
     ...problems.map(({ name, code, message }) => `${name}: ${code}: ${message}`),
     ...files,
     `everything is in ${out}`,

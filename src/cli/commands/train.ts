@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { openFolder, removeFile } from '../../formats/folder.js';
+import { counted } from '../../formats/plural.js';
 import { saveTraining, TRAINING_FILES, type TrainingSubject } from '../../report/training-card.js';
 import {
   checkBatches,
@@ -124,7 +125,7 @@ function summary({ victim }: TrainingFiles, { data }: DataFlags, history: readon
   const last = history.at(-1);
   const evaluation = last?.evaluation ?? null;
   return [
-    `${victim}: ${history.length} epochs, training accuracy ${percent(last?.trainAccuracy ?? null)}`,
+    `${victim}: ${counted(history.length, 'epoch')}, training accuracy ${percent(last?.trainAccuracy ?? null)}`,
     ...(evaluation === null
       ? []
       : [`ACC ${percent(evaluation.acc)}, ASR ${percent(evaluation.asr)}, RA ${percent(evaluation.ra)}`]),
