@@ -33,7 +33,7 @@ import {
   givenSettings,
   parseNumber,
 } from '../options.js';
-import { type Compute, prepareCompute, type Run, runContext, type Session } from '../session.js';
+import { type Compute, prepareCompute, type Run, runContext, type Session, warnOfSlowBlas } from '../session.js';
 
 const EXAMPLES = `
 Writes defended.safetensors, suspects.csv and, last, card.json. The defence reads the victim, the images and their given
@@ -100,7 +100,9 @@ export function define(command: Command, run: Run): void {
       padFtSettings(options);
       refuseOwnInput(flags);
       refuseEarlierResult(flags, { card: CARD_FILE, model: DEFENDED });
-      await defend(session, await prepareCompute(session, flags), flags, options);
+      const compute = await prepareCompute(session, flags);
+      await warnOfSlowBlas(session, compute.device);
+      await defend(session, compute, flags, options);
       return undefined;
     }),
   );

@@ -24,7 +24,7 @@ import {
   flagOf,
   givenSettings,
 } from '../options.js';
-import { prepareCompute, type Run, type Session } from '../session.js';
+import { prepareCompute, type Run, type Session, warnOfSlowBlas } from '../session.js';
 
 const EXAMPLES = `
 Examples:
@@ -92,6 +92,7 @@ export function define(command: Command, run: Run): void {
         refuseEarlierResult(flags, { card: CARD_FILE, checkpoint: RUN_FILES.checkpoint });
       }
       const { device, precision } = await prepareCompute(session, flags);
+      await warnOfSlowBlas(session, device);
       const { card, folder } = await runDemo(
         {
           dataset: request.name,

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { Device } from '../../device.js';
 import { counted } from '../../formats/plural.js';
+import type { NativeDevice } from '../../native/contract.js';
 import {
   planReproduction,
   type ReproduceEvent,
@@ -24,7 +25,7 @@ import {
   parseNumbers,
 } from '../options.js';
 import { formatSeconds } from '../progress.js';
-import { prepareCompute, type Run, type Session } from '../session.js';
+import { prepareCompute, type Run, type Session, warnOfSlowBlas } from '../session.js';
 import { textTable } from '../tables.js';
 
 const EXAMPLES = `
@@ -92,7 +93,9 @@ export function define(command: Command, run: Run): void {
   command.action((what: string, flags: Flags) =>
     run(async (session) => {
       const options = await optionsOf(what, flags);
-      for (const name of flags.device) await prepareCompute(session, { ...flags, device: name });
+      const devices: NativeDevice[] = [];
+      for (const name of flags.device) devices.push((await prepareCompute(session, { ...flags, device: name })).device);
+      if (devices.includes('cpu')) await warnOfSlowBlas(session, 'cpu');
       if (flags.dryRun === true) {
         const plan = await planReproduction(options);
         session.output.result(plan, planText(plan));

@@ -23,7 +23,7 @@ import {
   givenSettings,
 } from '../options.js';
 import { percent } from '../progress.js';
-import { prepareCompute, type Run, runContext, type Session } from '../session.js';
+import { prepareCompute, type Run, runContext, type Session, warnOfSlowBlas } from '../session.js';
 import {
   addDataFlags,
   checkDataFlags,
@@ -71,6 +71,7 @@ async function trainVictim(session: Session, flags: Flags, given: Partial<TrainS
   trainSettings(given);
   refuseEarlierResult(flags, { ...TRAINING_FILES, model: TRAINING_FILES.victim });
   const compute = await prepareCompute(session, flags);
+  await warnOfSlowBlas(session, compute.device);
   const { progress, output } = session;
   const files = filesOf(flags.out);
   if (flags.resume && !existsSync(files.checkpoint)) {
