@@ -8,6 +8,7 @@ import { compileTypescript } from './lib/compile-typescript.mjs';
 import { findLibtorch, inspectLibtorch, PROJECT_ROOT } from './lib/find-libtorch.mjs';
 import { withLock } from './lib/lock.mjs';
 import { provideLibtorch } from './lib/provide-libtorch.mjs';
+import { createReporter } from './lib/reporter.mjs';
 import { EXIT, SetupError } from './lib/setup-error.mjs';
 
 const USAGE = `Usage: node scripts/setup.mjs [options]
@@ -47,18 +48,20 @@ function parse(argv) {
   }
 }
 
-async function setUp(options, say) {
+async function setUp(options, { say, longStep }) {
   if (options['typescript-only']) return { typescript: await compileTypescript(PROJECT_ROOT, say) };
 
   const [typescript, { chosen }] = await Promise.all([
     options['native-only'] ? 'skipped' : compileTypescript(PROJECT_ROOT, say),
     findLibtorch({ projectRoot: PROJECT_ROOT, explicit: options.libtorch }),
   ]);
-  const libtorch = chosen ?? inspectLibtorch(await provideLibtorch({ projectRoot: PROJECT_ROOT, say })).libtorch;
+  const libtorch =
+    chosen ?? inspectLibtorch(await provideLibtorch({ projectRoot: PROJECT_ROOT, say, longStep })).libtorch;
   const { state, record } = await buildAddon({
     projectRoot: PROJECT_ROOT,
     libtorch,
     say,
+    longStep,
     force: options['force-native'],
     tests: options.tests,
     plainCmake: options.cmake,
@@ -72,8 +75,9 @@ async function main() {
     console.log(USAGE);
     return;
   }
-  const say = options.quiet ? () => {} : (line) => console.error(`setup: ${line}`);
-  const done = await withLock(join(PROJECT_ROOT, 'build', '.setup-lock'), say, () => setUp(options, say));
+  const reporter = createReporter({ quiet: options.quiet });
+  const lock = join(PROJECT_ROOT, 'build', '.setup-lock');
+  const done = await withLock(lock, reporter.say, () => setUp(options, reporter));
   if (options.json) console.log(JSON.stringify(done, null, 2));
 }
 

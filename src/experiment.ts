@@ -142,6 +142,8 @@ export async function runExperiment(
   if (given !== null) requireFit(given, options.victim ?? '', set.train, options.dataset);
   else checkVictim(set, { seed, ...options.train }, options.poisoning ?? 'per-batch');
   await removeRun(folder, names);
+  if (options.victim === undefined) await removeFile(join(folder, RUN_FILES.victim));
+  if (!options.resume) await removeFile(join(folder, RUN_FILES.checkpoint));
   const files: CardFile[] = [];
   const truth = await writeTruth(join(folder, RUN_FILES.truth), set.truth, set.manifest);
   files.push({ path: RUN_FILES.truth, ...truth });

@@ -1,6 +1,7 @@
 import type { Device } from './device.js';
 import { describe, PadFtError } from './errors.js';
 import { type Check, checkJson, finite, listOf, positive, wrong } from './formats/json-shape.js';
+import { counted } from './formats/plural.js';
 import { readSafetensors, writeSafetensors } from './formats/safetensors.js';
 import { safeText } from './formats/terminal.js';
 import { MODEL_NAMES, Model, type ModelName, NO_BOUNDS } from './model.js';
@@ -211,7 +212,7 @@ function joinBounds(path: string, model: Model, clip: ReadonlyMap<string, Float3
       if (values?.length !== site.channels) {
         throw new PadFtError(
           'ERR_MODEL',
-          `${path}: ${PREFIX}${site.name}.${kind}: expected ${site.channels} values, got ${values?.length ?? 'none'}`,
+          `${path}: ${PREFIX}${site.name}.${kind}: expected ${counted(site.channels, 'value')}, got ${values?.length ?? 'none'}`,
         );
       }
       joined.set(values, start);

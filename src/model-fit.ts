@@ -1,5 +1,6 @@
 import type { Dataset } from './dataset.js';
 import { PadFtError } from './errors.js';
+import { counted } from './formats/plural.js';
 import { safeText } from './formats/terminal.js';
 import type { Model } from './model.js';
 
@@ -25,7 +26,7 @@ export function requireFit(
 }
 
 function inWords({ classes, channels }: { readonly classes: number; readonly channels: number }): string {
-  return `${classes} classes and ${channels} colour channels`;
+  return `${counted(classes, 'class', 'classes')} and ${counted(channels, 'colour channel')}`;
 }
 
 /** What to tell whoever loaded a model whose tensors are not all numbers (`LoadedModel.nonFinite`); null when they are. */

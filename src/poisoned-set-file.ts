@@ -24,6 +24,7 @@ import {
   text,
   wrong,
 } from './formats/json-shape.js';
+import { counted } from './formats/plural.js';
 import { parseSafetensors, type SafetensorsFile, writeSafetensors } from './formats/safetensors.js';
 import { safeText } from './formats/terminal.js';
 import { type RunContext, throwIfAborted } from './native/job.js';
@@ -36,8 +37,8 @@ import { VERSION } from './version.js';
  * `truth.safetensors` the folder still defends, only nothing can be judged. `manifest.json` is written last and names
  * every file with its SHA-256.
  */
-const MANIFEST_FILE = 'manifest.json';
-const TRAIN_FILE = 'train.safetensors';
+export const MANIFEST_FILE = 'manifest.json';
+export const TRAIN_FILE = 'train.safetensors';
 const TEST_FILE = 'test.safetensors';
 
 interface FolderManifest {
@@ -214,7 +215,7 @@ async function loadImages(
   checkImageSet(set, path);
   if (set.shape.channels !== mean.length) {
     const at = { file: join(folder, MANIFEST_FILE), path: 'dataset.mean' };
-    throw wrong(at, `a number for each of the ${set.shape.channels} channels of ${name}`, mean);
+    throw wrong(at, `a number for each of ${counted(set.shape.channels, 'channel')} of ${name}`, mean);
   }
   return Dataset.from(set, options.device);
 }
@@ -260,7 +261,7 @@ async function readChecked(folder: string, manifest: FolderManifest, name: strin
     throw new PadFtError(
       'ERR_FILE_FORMAT',
       safeText(
-        `${join(folder, MANIFEST_FILE)}: files: expected ${name} among them, got ${manifest.files.length} others`,
+        `${join(folder, MANIFEST_FILE)}: files: expected ${name} among them, got ${counted(manifest.files.length, 'other')}`,
       ),
       {
         details: { path: join(folder, MANIFEST_FILE), name },

@@ -5,6 +5,7 @@ import { PRECISIONS, type Precision, resolvePrecision } from './device.js';
 import { invalidOption, isAbort, PadFtError } from './errors.js';
 import { type Evaluation, evaluate, type TestSets } from './evaluate.js';
 import { checkJson, listOf, object, record, sha256 } from './formats/json-shape.js';
+import { counted } from './formats/plural.js';
 import { safeText } from './formats/terminal.js';
 import { checkEpoch, checkTrainSettings } from './formats/training-shape.js';
 import { MODEL_NAMES, Model, type ModelName } from './model.js';
@@ -201,7 +202,7 @@ export function checkBatches(
   recipe: WarpRecipe | null | undefined,
 ): void {
   if (dropLast && batchSize > rows) {
-    throw invalidOption('train.batchSize', `at most the ${rows} rows of the data set`, batchSize);
+    throw invalidOption('train.batchSize', `at most the ${counted(rows, 'row')} of the data set`, batchSize);
   }
   if (!dropLast && rows % batchSize === 1) {
     throw invalidOption('train.batchSize', 'a size that leaves no last batch of one row, or to drop it', batchSize);

@@ -6,6 +6,7 @@ import { addonSourceHash, buildTag, isCurrent, readRecord, SCHEMA } from './addo
 import { requireBuildTools } from './build-tools.mjs';
 import { resolveFrom } from './compile-typescript.mjs';
 import { onPath } from './find-libtorch.mjs';
+import { silently, stepOf } from './reporter.mjs';
 import { runCommand } from './run-command.mjs';
 import { buildFailed } from './setup-error.mjs';
 import { testLoad } from './test-load.mjs';
@@ -18,12 +19,12 @@ const BYTES_PER_JOB = 1.2 * 2 ** 30;
  * build/addon.json. The record is written last: an addon that was not loaded once is never used.
  *
  * @param {{ projectRoot: string, libtorch: import('./find-libtorch.mjs').Libtorch, say: (line: string) => void,
- *   force?: boolean, tests?: boolean, plainCmake?: boolean }} options `tests`: also build the core's own test
- *   binary; `plainCmake`: run cmake itself and not through cmake-js, which then need not be installed
+ *   longStep?: import('./reporter.mjs').LongStep, force?: boolean, tests?: boolean, plainCmake?: boolean }} options
+ *   `longStep` shows how far the compiler is; `tests`: also build the core's own test binary; `plainCmake`: run cmake itself and not through cmake-js, which then need not be installed
  * @returns {Promise<{ state: 'current' | 'built', record: import('./addon-record.mjs').AddonRecord }>}
  */
 export async function buildAddon(options) {
-  const { projectRoot, libtorch, say, force = false, tests = false, plainCmake = false } = options;
+  const { projectRoot, libtorch, say, longStep = silently, force = false, tests = false, plainCmake = false } = options;
   const folder = join(projectRoot, 'build', buildTag(libtorch));
   const recordFile = join(folder, 'record.json');
   if (force) {
@@ -47,18 +48,19 @@ export async function buildAddon(options) {
   let record = previous;
   try {
     if (!addonCurrent) {
-      say(`building the addon for libtorch ${libtorch.version} (${libtorch.root}); log in ${build.logFile}`);
+      say(`building the addon for libtorch ${libtorch.version} (${libtorch.root}): a few minutes from nothing`);
+      say(`its log is ${build.logFile}`);
       await build.configure();
-      await build.target('padft');
+      await longStep('building the addon', (step) => build.target('padft', step));
       const addon = join(folder, 'Release', 'padft.node');
       const torch = await checkLoads(addon, libtorch, say);
       record = { schema: SCHEMA, addon, libtorch, torch, sourceHash, tests: null, builtAt: new Date().toISOString() };
       await writeRecord(recordFile, record);
     }
     if (!testsCurrent) {
-      say("building the core's own tests");
+      say("building the core's own tests: a minute or two");
       if (addonCurrent) await build.configure();
-      await build.target('padft_core_tests');
+      await longStep("building the core's own tests", (step) => build.target('padft_core_tests', step));
       record = { ...record, tests: { binary: join(folder, 'Release', 'padft_core_tests'), sourceHash: testsHash } };
       await writeRecord(recordFile, record);
     }
@@ -80,12 +82,14 @@ async function openBuild(projectRoot, folder, libtorch, plainCmake) {
   const asked = Number(process.env.CMAKE_BUILD_PARALLEL_LEVEL) || Number.POSITIVE_INFINITY;
   const jobs = Math.max(1, Math.min(asked, availableParallelism(), Math.floor(freemem() / BYTES_PER_JOB)));
 
-  const run = async ({ name, file, args }) => {
+  const run = async ({ name, file, args }, step = () => {}) => {
     let writes = Promise.resolve();
     const { code, output } = await runCommand(file, args, {
       cwd: projectRoot,
       env: { ...process.env, LC_ALL: 'C.UTF-8', LIBTORCH: libtorch.root },
       onOutput: (chunk) => {
+        const at = stepOf(chunk);
+        if (at !== null) step(at);
         writes = writes.then(() => log.write(chunk)).then(() => undefined);
       },
     });
@@ -95,7 +99,7 @@ async function openBuild(projectRoot, folder, libtorch, plainCmake) {
   return {
     logFile,
     configure: () => run(driver.configure()),
-    target: (name) => run(driver.build(['--target', name, '--parallel', String(jobs)])),
+    target: (name, step) => run(driver.build(['--target', name, '--parallel', String(jobs)]), step),
     close: () => log.close(),
   };
 }

@@ -1,3 +1,5 @@
+import type { LongStep } from './reporter.mjs';
+
 /** A wheel and how to be sure of it. */
 export interface PinnedWheel {
   readonly file: string;
@@ -13,6 +15,8 @@ export interface PinnedWheel {
 export interface ProvideOptions {
   readonly projectRoot: string;
   readonly say: (line: string) => void;
+  /** Shows how far the download is. Defaults to nothing. */
+  readonly longStep?: LongStep;
   /** Defaults to process.env. */
   readonly env?: NodeJS.ProcessEnv;
   /** Defaults to the pinned one of this platform. */

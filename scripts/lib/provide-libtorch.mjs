@@ -7,6 +7,7 @@ import { currentPython, inspectLibtorch, providedRoot } from './find-libtorch.mj
 import { hashFile } from './hash-files.mjs';
 import { PROVIDED_VERSION, PROVIDED_WHEELS } from './libtorch-pin.mjs';
 import { isRunning } from './lock.mjs';
+import { silently } from './reporter.mjs';
 import { lastLine, runCommand } from './run-command.mjs';
 import { environmentMissing } from './setup-error.mjs';
 import { unzip } from './unzip.mjs';
@@ -32,12 +33,19 @@ export function neededFromWheel(name) {
  * Fetches the pinned CPU wheel, checks its size and SHA-256 and unpacks it to `.libtorch/<version>/`. Works in a
  * temporary folder beside it and renames at the end, so an interrupted run leaves nothing that looks finished.
  *
- * @param {{ projectRoot: string, say: (line: string) => void, env?: NodeJS.ProcessEnv,
- *   wheel?: typeof PROVIDED_WHEELS[keyof typeof PROVIDED_WHEELS] }} options `wheel` is for tests
+ * @param {{ projectRoot: string, say: (line: string) => void, longStep?: import('./reporter.mjs').LongStep,
+ *   env?: NodeJS.ProcessEnv, wheel?: typeof PROVIDED_WHEELS[keyof typeof PROVIDED_WHEELS] }} options
+ *   `longStep` shows how far the download is; `wheel` is for tests
  * @returns {Promise<string>} the folder with include/ and lib/
  * @throws SetupError (environment) that says what was tried and what to do
  */
-export async function provideLibtorch({ projectRoot, say, env = process.env, wheel = pinnedWheel() }) {
+export async function provideLibtorch({
+  projectRoot,
+  say,
+  longStep = silently,
+  env = process.env,
+  wheel = pinnedWheel(),
+}) {
   const root = providedRoot(projectRoot);
   const store = dirname(dirname(root));
   await mkdir(store, { recursive: true });
@@ -46,10 +54,10 @@ export async function provideLibtorch({ projectRoot, say, env = process.env, whe
 
   const work = await mkdtemp(join(store, `tmp-${process.pid}-`));
   try {
-    const archive = await fetchWheel(work, wheel, env, say);
+    const archive = await fetchWheel(work, wheel, env, { say, longStep });
     say(`unpacking libtorch ${PROVIDED_VERSION} into ${dirname(root)}`);
     const unpacked = join(work, 'unpacked');
-    await unzip(archive, unpacked, neededFromWheel);
+    await longStep('unpacking libtorch', () => unzip(archive, unpacked, neededFromWheel));
     const { problem } = inspectLibtorch(join(unpacked, 'torch'));
     if (problem !== null) throw environmentMissing(`the wheel is not what was expected: ${problem}`);
     await rm(dirname(root), { recursive: true, force: true });
@@ -102,7 +110,7 @@ async function checkDiskSpace(folder, wheel) {
   }
 }
 
-async function fetchWheel(work, wheel, env, say) {
+async function fetchWheel(work, wheel, env, { say, longStep }) {
   const ways = [
     { how: `pip download ${wheel.requirement}`, fetch: downloadWithPip },
     { how: wheel.url, fetch: downloadOverHttps },
@@ -111,7 +119,7 @@ async function fetchWheel(work, wheel, env, say) {
   for (const { how, fetch } of ways) {
     say(`fetching libtorch ${PROVIDED_VERSION} for the CPU (${mebibytes(wheel.bytes)}): ${how}`);
     try {
-      const file = await fetch(work, wheel, env);
+      const file = await longStep('fetching libtorch', (step) => fetch(work, wheel, env, step));
       await checkWheel(file, wheel);
       return file;
     } catch (error) {
@@ -139,7 +147,7 @@ async function downloadWithPip(work, wheel, env) {
   return join(folder, file);
 }
 
-async function downloadOverHttps(work, wheel) {
+async function downloadOverHttps(work, wheel, _env, step) {
   const file = join(work, wheel.file);
   // Silence, not slowness, ends it: the timer starts anew with every chunk.
   const abort = new AbortController();
@@ -154,6 +162,7 @@ async function downloadOverHttps(work, wheel) {
         for await (const chunk of chunks) {
           idle.refresh();
           received += chunk.length;
+          step(`${mebibytes(received)} of ${mebibytes(wheel.bytes)}`);
           if (received > wheel.bytes) throw new Error(`more than the expected ${wheel.bytes} bytes came`);
           yield chunk;
         }

@@ -1,4 +1,5 @@
 import { invalidOption, PadFtError } from '../errors.js';
+import { counted } from '../formats/plural.js';
 import { Random, streamSeed } from '../random.js';
 import type { BuiltAttack, PerBatch } from './attack.js';
 import { blockRows } from './blocks.js';
@@ -86,11 +87,15 @@ function drawnRows({ labels, rate, draw, seed }: PoisonOptions, policy: LabelPol
   const candidates = candidateRows(policy, labels);
   const count = roundHalfToEven(rate * labels.length);
   if (rate > 0 && count === 0) {
-    throw invalidOption('attack.rate', `0, or a rate that poisons at least one of ${labels.length} rows`, rate);
+    throw invalidOption(
+      'attack.rate',
+      `0, or a rate that poisons at least one of ${counted(labels.length, 'row')}`,
+      rate,
+    );
   }
   if (count > candidates.length) {
     const most = candidates.length / labels.length;
-    const held = `${candidates.length} of ${labels.length} rows are of the target class ${targetOf(policy)}`;
+    const held = `${candidates.length} of ${counted(labels.length, 'row')} ${candidates.length === 1 ? 'is' : 'are'} of the target class ${targetOf(policy)}`;
     throw invalidOption('attack.rate', `at most ${most} for these data (${held})`, rate);
   }
   const order = drawOrder(draw, candidates.length, seed);

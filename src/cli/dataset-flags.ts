@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import type { DatasetSource } from '../datasets/dataset-source.js';
 import type { DatasetPair } from '../datasets/image-set.js';
 import { DATASETS, type DatasetName, type LoadContext } from '../datasets/index.js';
+import { SYNTHETIC_DEFAULTS } from '../datasets/synthetic.js';
 import { PadFtError } from '../errors.js';
 import { parseInteger } from './options.js';
 import type { Session } from './session.js';
@@ -26,7 +27,9 @@ export interface DatasetRequest {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-export function addDatasetFlags(command: Command): Command {
+/** `own`: what a command that has sizes of its own makes of the generated set when none are asked for. */
+export function addDatasetFlags(command: Command, own: Readonly<Record<string, unknown>> = {}): Command {
+  const { train, test, classes, seed } = { ...SYNTHETIC_DEFAULTS, ...own };
   const add = (option: Option) => command.addOption(option.helpGroup(HEADING));
   add(
     new Option(
@@ -35,10 +38,16 @@ export function addDatasetFlags(command: Command): Command {
     ),
   );
   add(new Option('--download', 'CIFAR: fetch the official archive into the cache when it is not there'));
-  add(new Option('--train-rows <count>', 'training images (default: all; synthetic: 6000)').argParser(parseInteger(1)));
-  add(new Option('--test-rows <count>', 'test images (default: all; synthetic: 2000)').argParser(parseInteger(1)));
-  add(new Option('--classes <count>', 'synthetic: number of classes (default: 10)').argParser(parseInteger(2)));
-  add(new Option('--data-seed <number>', 'synthetic: seed of the pictures (default: 0)').argParser(parseInteger(0)));
+  add(
+    new Option('--train-rows <count>', `training images (default: all; synthetic: ${train})`).argParser(
+      parseInteger(1),
+    ),
+  );
+  add(new Option('--test-rows <count>', `test images (default: all; synthetic: ${test})`).argParser(parseInteger(1)));
+  add(new Option('--classes <count>', `synthetic: number of classes (default: ${classes})`).argParser(parseInteger(2)));
+  add(
+    new Option('--data-seed <number>', `synthetic: seed of the pictures (default: ${seed})`).argParser(parseInteger(0)),
+  );
   return command;
 }
 

@@ -98,11 +98,15 @@ export interface SettingGroup<T extends object> {
   readonly fields: Fields<T>;
 }
 
-/** A flag for every field; `defaults` are those of each preset, the first being the one in force. */
+/**
+ * A flag for every field; `defaults` are those of each preset, the first being the one in force. `inWords` says what a
+ * default is that depends on something else.
+ */
 export function addSettings<T extends object>(
   command: Command,
   group: SettingGroup<T>,
   defaults: Readonly<Record<string, T>>,
+  inWords: { readonly [K in keyof T]?: string } = {},
 ): Command {
   const [first, ...others] = Object.entries(defaults);
   if (first === undefined) throw new TypeError('a setting group needs defaults');
@@ -110,9 +114,10 @@ export function addSettings<T extends object>(
     const value: unknown = Reflect.get(first[1], name);
     const different = others.filter(([, preset]) => Reflect.get(preset, name) !== value);
     const shown = [String(value), ...different.map(([preset, values]) => `${preset}: ${Reflect.get(values, name)}`)];
+    const words: unknown = Reflect.get(inWords, name);
     const option = new Option(
       `${flagOf(group, name)} <${placeholder(value)}>`,
-      `${field.help} (default: ${shown.join(', ')})`,
+      `${field.help} (default: ${words ?? shown.join(', ')})`,
     );
     if (field.words !== undefined) option.choices(field.words);
     else if (typeof value === 'number') option.argParser(parseNumber);

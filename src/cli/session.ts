@@ -1,4 +1,5 @@
 import type { Device, Precision } from '../device.js';
+import { counted } from '../formats/plural.js';
 import type { NativeDevice } from '../native/contract.js';
 import type { RunContext } from '../native/job.js';
 import type { ComputeFlags } from './options.js';
@@ -52,6 +53,24 @@ export async function prepareCompute(session: Session, flags: ComputeFlags): Pro
   return { device, precision: flags.precision };
 }
 
+/**
+ * Says before the work, and not only in the doctor, that it will be slow for a reason that one package takes away. Not
+ * with `--quiet`: nothing is wrong with what comes out. Call it after `prepareCompute`.
+ */
+export async function warnOfSlowBlas(
+  { output, progress }: Pick<Session, 'output' | 'progress'>,
+  device: NativeDevice,
+  libraries?: readonly string[],
+): Promise<void> {
+  if (output.mode.quiet || device !== 'cpu') return;
+  const [{ referenceBlas }, { loadedLibraries }] = await Promise.all([
+    import('../doctor/reference-blas.js'),
+    import('../native/load.js'),
+  ]);
+  const slow = referenceBlas(libraries ?? loadedLibraries());
+  if (slow !== null) progress.warning(`${slow.what} This helps: ${slow.todo}`);
+}
+
 interface RuntimeFacts {
   readonly torch: string;
   readonly threads: number;
@@ -62,7 +81,7 @@ interface RuntimeFacts {
 function describeCompute(asked: Device, device: NativeDevice, runtime: RuntimeFacts): string {
   const index = Number(device.slice('cuda:'.length));
   const gpu = device === 'cpu' ? undefined : runtime.cudaDevices.find((candidate) => candidate.index === index);
-  const what = gpu === undefined ? `${runtime.threads} threads, ${runtime.cpuCapability}` : gpu.name;
+  const what = gpu === undefined ? `${counted(runtime.threads, 'thread')}, ${runtime.cpuCapability}` : gpu.name;
   return `device ${device}${asked === 'auto' ? ' (auto)' : ''}: ${what}, libtorch ${runtime.torch}`;
 }
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { PadFtError, withMemory } from '../errors.js';
+import { counted } from '../formats/plural.js';
 import { safeText } from '../formats/terminal.js';
 import type { ImageSet } from './image-set.js';
 
@@ -149,7 +150,7 @@ export function checkMemberSize(format: CifarFormat, member: CifarMember, path: 
   const expected = memberBytes(format, member);
   if (got === expected) return;
   const message =
-    `${safeText(path)}: expected exactly ${expected} bytes (${member.rows} records), got ${got}: ` +
+    `${safeText(path)}: expected exactly ${expected} bytes (${counted(member.rows, 'record')}), got ${got}: ` +
     `this is not the official ${format.name} binary file, or it is incomplete; unpack ${format.archive.file} again`;
   throw new PadFtError('ERR_FILE_FORMAT', message, { details: { path, expected, got } });
 }

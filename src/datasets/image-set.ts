@@ -1,4 +1,5 @@
 import { PadFtError } from '../errors.js';
+import { counted } from '../formats/plural.js';
 import type { DatasetShape } from '../native/contract.js';
 
 /** Labelled images in memory: uint8, N×C×H×W, RGB planes, row-major; labels in [0, shape.classes). */
@@ -41,7 +42,8 @@ export function checkImageSet(set: ImageSet, path: string): void {
     const sizes = `${count} × ${channels} × ${height} × ${width}`;
     throw dataError(path, `${bytes} bytes of pixels (${sizes})`, String(set.images.byteLength));
   }
-  if (set.labels.length !== count) throw dataError(path, `${count} labels, one per image`, String(set.labels.length));
+  if (set.labels.length !== count)
+    throw dataError(path, `${counted(count, 'label')}, one per image`, String(set.labels.length));
   for (let row = 0; row < count; row++) {
     const label = set.labels[row]!;
     if (label < 0 || label >= classes) {

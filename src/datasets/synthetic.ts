@@ -11,22 +11,24 @@ import { SHAPES } from './synthetic-shapes.js';
 const GENERATOR_VERSION = 1;
 
 export interface SyntheticOptions {
-  /** Root seed; the pictures come from its `data` stream. Defaults to 0. */
+  /** Root seed; the pictures come from its `data` stream. */
   readonly seed: number;
-  /** Number of classes, one shape each, 2 to 16. Defaults to 10. */
+  /** Number of classes, one shape each, 2 to 16. */
   readonly classes: number;
-  /** Number of training images. Defaults to 6000. */
+  /** Number of training images. */
   readonly train: number;
-  /** Number of test images. Defaults to 2000. */
+  /** Number of test images. */
   readonly test: number;
 }
 
+export const SYNTHETIC_DEFAULTS: SyntheticOptions = { seed: 0, classes: 10, train: 6000, test: 2000 };
+
 function parse(options: unknown): SyntheticOptions {
   const reader = new DatasetOptionReader('dataset.synthetic', options);
-  const seed = reader.integer('seed', 0, 0, Number.MAX_SAFE_INTEGER);
-  const classes = reader.integer('classes', 10, 2, SHAPES.length);
-  const train = reader.integer('train', 6000, classes, 500_000);
-  const test = reader.integer('test', 2000, classes, 500_000);
+  const seed = reader.integer('seed', SYNTHETIC_DEFAULTS.seed, 0, Number.MAX_SAFE_INTEGER);
+  const classes = reader.integer('classes', SYNTHETIC_DEFAULTS.classes, 2, SHAPES.length);
+  const train = reader.integer('train', SYNTHETIC_DEFAULTS.train, classes, 500_000);
+  const test = reader.integer('test', SYNTHETIC_DEFAULTS.test, classes, 500_000);
   reader.done();
   return { seed, classes, train, test };
 }

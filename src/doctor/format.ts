@@ -1,3 +1,4 @@
+import { counted } from '../formats/plural.js';
 import type { AddonReport, DeviceTrial, DoctorReport, LibtorchCandidate, ToolReport } from './report.js';
 
 /** The report in words, for a terminal: what was found, then each problem with what to do. No colours. */
@@ -22,7 +23,7 @@ const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} Gi
 function machineLines({ system }: DoctorReport): string[] {
   return [
     `${system.platform}, ${system.libc ?? 'unknown C library'}`,
-    `${system.cpu}, ${system.cores} cores`,
+    `${system.cpu}, ${counted(system.cores, 'core')}`,
     `${gibibytes(system.memoryBytes)} of memory (${gibibytes(system.freeMemoryBytes)} free), ${gibibytes(system.freeDiskBytes)} of disk free`,
   ];
 }
@@ -55,11 +56,11 @@ function addonLines(addon: AddonReport): string[] {
 function runtimeLines({ runtime }: DoctorReport): string[] {
   if (runtime === null) return [];
   const cuda = runtime.cudaBuilt
-    ? `CUDA: ${runtime.cudaDevices.length} devices, graphs ${runtime.cudaGraphs ? 'on' : 'off'}`
+    ? `CUDA: ${counted(runtime.cudaDevices.length, 'device')}, graphs ${runtime.cudaGraphs ? 'on' : 'off'}`
     : 'CUDA: not in this libtorch';
   return [
     `libtorch ${runtime.torch}, C++${runtime.cxxStandard}, Node-API ${runtime.napiVersion}`,
-    `${runtime.threads} threads, ${runtime.cpuCapability}${runtime.cpuBf16 ? ', bfloat16 in hardware' : ''}`,
+    `${counted(runtime.threads, 'thread')}, ${runtime.cpuCapability}${runtime.cpuBf16 ? ', bfloat16 in hardware' : ''}`,
     cuda,
     ...new Set([...libraryLines(runtime.blas), ...libraryLines(runtime.parallel)]),
   ];

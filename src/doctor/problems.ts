@@ -1,5 +1,6 @@
-import { basename, dirname } from 'node:path';
+import { basename } from 'node:path';
 import { isCmakeTooOld, LEAST_CMAKE, NEWER_CMAKE } from '../../scripts/lib/build-tools.mjs';
+import { referenceBlas } from './reference-blas.js';
 import type { DoctorProblem, DoctorReport } from './report.js';
 
 /** Everything the doctor measured, before it is judged. */
@@ -79,16 +80,8 @@ function libraryProblems(libraries: readonly string[], root: string | null): Doc
       ),
     );
   }
-  const blas = libraries.find((path) => /^libblas\.so/.test(basename(path)));
-  if (blas !== undefined && dirname(blas).endsWith('/blas')) {
-    problems.push(
-      warning(
-        'libtorch uses the reference BLAS, whose matrix products are some thirty times slower.',
-        'sudo apt-get install libopenblas0-pthread',
-      ),
-    );
-  }
-  return problems;
+  const slow = referenceBlas(libraries);
+  return slow === null ? problems : [...problems, slow];
 }
 
 // A missing compiler matters only to someone who has no working addon.

@@ -2,6 +2,7 @@ import Table from 'cli-table3';
 import type { PadFtSettings } from '../defenses/pad-ft/index.js';
 import { PRESETS } from '../defenses/pad-ft/options.js';
 import type { Evaluation } from '../evaluate.js';
+import { counted } from '../formats/plural.js';
 import { safeText } from '../formats/terminal.js';
 import type { StageCost } from '../memory.js';
 import type { CardRow, RunCard } from './card.js';
@@ -151,7 +152,7 @@ function rowNotes(row: CardRow): string[] {
     const where =
       inside === null ? `overall ${figures.auroc.overall.toFixed(4)}` : `inside the target label ${inside.toFixed(4)}`;
     said.push(
-      `${row.name}: ${row.suspects} suspects, TPR ${percent(tpr)} %, FPR ${percent(fpr)} %; AUROC of the score ${where}`,
+      `${row.name}: ${counted(row.suspects, 'suspect')}, TPR ${percent(tpr)} %, FPR ${percent(fpr)} %; AUROC of the score ${where}`,
     );
   }
   for (const { stage, measuredBy } of row.costs)

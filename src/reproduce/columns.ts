@@ -6,6 +6,8 @@ export interface TableColumn {
   readonly title: string;
   /** What it means, for a reader who points at it. */
   readonly help: string;
+  /** Below the title on the page; Markdown says it once above the table. */
+  readonly unit?: string;
   readonly text: (line: TableLine) => string;
 }
 
@@ -23,30 +25,44 @@ function signed(value: number | null): string {
 }
 
 const ALWAYS: readonly TableColumn[] = [
-  { title: 'ACC', help: 'accuracy on the clean test set, %', text: (line) => ours(line, line.acc) },
-  { title: 'ASR', help: 'attack success, target class left out, %', text: (line) => ours(line, line.asr) },
+  { title: 'ACC', help: 'accuracy on the clean test set', unit: '%', text: (line) => ours(line, line.acc) },
+  { title: 'ASR', help: 'attack success, target class left out', unit: '%', text: (line) => ours(line, line.asr) },
   {
     title: 'ASR incl. target',
-    help: 'attack success over all test images, as the paper seems to count, %',
+    help: 'attack success over all test images, as the paper seems to count',
+    unit: '%',
     text: (line) => ours(line, line.asrIncludingTarget),
   },
-  { title: 'paper ACC', help: 'as printed, %', text: ({ paper: it }) => paper(it?.acc) },
-  { title: 'paper ASR', help: 'as printed, %', text: ({ paper: it }) => paper(it?.asr) },
-  { title: 'Δ ACC', help: 'ours less the paper’s, points', text: (line) => signed(delta(line.acc, line.paper?.acc)) },
+  { title: 'paper ACC', help: 'as printed', unit: '%', text: ({ paper: it }) => paper(it?.acc) },
+  { title: 'paper ASR', help: 'as printed', unit: '%', text: ({ paper: it }) => paper(it?.asr) },
+  {
+    title: 'Δ ACC',
+    help: 'ours less the paper’s',
+    unit: 'points',
+    text: (line) => signed(delta(line.acc, line.paper?.acc)),
+  },
   {
     title: 'Δ ASR',
-    help: 'ours, target class included, less the paper’s, points',
+    help: 'ours, target class included, less the paper’s',
+    unit: 'points',
     text: (line) => signed(delta(line.asrIncludingTarget, line.paper?.asr)),
   },
-  { title: 'RA', help: 'triggered images that get their own label back, %', text: (line) => ours(line, line.ra) },
+  {
+    title: 'RA',
+    help: 'triggered images that get their own label back',
+    unit: '%',
+    text: (line) => ours(line, line.ra),
+  },
   {
     title: 'DER',
-    help: 'defence effectiveness against the victim, %',
+    help: 'defence effectiveness against the victim',
+    unit: '%',
     text: (line) => (line.der === null ? '' : percentOf(line.der)),
   },
   {
     title: 'purity (base)',
-    help: 'clean share of D_c inside the target label, beside the label’s poison share, %',
+    help: 'clean share of D_c inside the target label, beside the label’s poison share',
+    unit: '%',
     text: ({ purity, baseRate }) => (purity === null ? '' : `${percentOf(purity)} (${percentOf(baseRate, 1)})`),
   },
   {

@@ -1,6 +1,6 @@
 import type { RunCard } from '../report/card.js';
 import type { CellGroup, TableCells } from './cells.js';
-import { columnsFor } from './columns.js';
+import { columnsFor, type TableColumn } from './columns.js';
 import { targetClass, trainSeconds } from './csv.js';
 import { differencesOf } from './differences.js';
 import { escapeHtml } from './escape.js';
@@ -8,28 +8,39 @@ import { type GridStates, stateOf, type TableLine, tableLines, targetPurity } fr
 import type { Grid } from './grid.js';
 import { PAPER_SOURCE, PAPER_TABLE_3 } from './paper-figures.js';
 import { SCALES } from './scales.js';
-import { colourOf, type PlotAxis, type PlotSeries, plot } from './svg.js';
+import { colourOf, PAPER_STYLE, type PlotAxis, type PlotSeries, type PlotStyle, plot, styleOf } from './svg.js';
 
 const STYLE = `
 :root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 92rem; padding: 0 1rem; }
+h1 { font-size: 1.7rem; line-height: 1.25; }
+p, ul { max-width: 60rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.6rem; border-bottom: 1px solid #8884; text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.2rem 0.5rem; border-bottom: 1px solid #8884; text-align: right; white-space: nowrap; }
+thead th { white-space: normal; vertical-align: bottom; line-height: 1.25; }
 th.word, td.word { text-align: left; }
-tr.none td { border-top: 2px solid #8888; }
+td.long { white-space: normal; min-width: 13rem; max-width: 30rem; }
+tr > :first-child { position: sticky; left: 0; background: Canvas; }
+tr.group th { text-align: left; padding-top: 0.9rem; border-bottom: 2px solid #8888; }
+tr.group span { position: sticky; left: 0.5rem; }
+.unit { display: block; font-weight: 400; opacity: 0.75; }
 tr.returned td { font-weight: 600; }
 td.bad { color: #c0392b; }
+@media (prefers-color-scheme: dark) { td.bad { color: #ff8a80; } }
 figure { display: inline-block; width: min(36rem, 100%); margin: 0 1rem 1rem 0; vertical-align: top; }
 figure > svg { width: 100%; height: auto; }
 svg text { font-size: 12px; fill: currentColor; }
+@media (max-width: 40rem) { svg text { font-size: 17px; } }
 .grid { stroke: #8884; }
 .legend { font-size: 13px; }
 .key { margin-right: 0.8rem; white-space: nowrap; }
 .bar { display: inline-block; height: 0.8em; }
 ul { font-size: 14px; }`;
 
-const WORDS: ReadonlySet<string> = new Set(['data set', 'attack', 'defence', 'note', 'cell', 'state', 'target class']);
+const WORDS: ReadonlySet<string> = new Set(['defence', 'note', 'cell', 'state', 'target class']);
+/** What stands above a group of lines and not in each of them. */
+const ABOVE: ReadonlySet<string> = new Set(['data set', 'attack']);
 const PERCENT: PlotAxis = { title: '', low: 0, high: 100, ticks: [0, 20, 40, 60, 80, 100] };
 
 /** Everything on one page that needs no network: styles and figures are inline, there is no script, all text is escaped. */
@@ -53,7 +64,7 @@ export function htmlPage(
 <body>
 <h1>PAD-FT: the paper’s tables, reproduced</h1>
 <p>Scale “${escapeHtml(grid.scale)}”: ${escapeHtml(SCALES[grid.scale].summary)}. The paper’s figures: ${escapeHtml(PAPER_SOURCE)}.
-ACC, ASR, RA, DER and purity in %. Every figure of ours comes from a run card in <code>cards/</code>.</p>
+Every figure of ours comes from a run card in <code>cards/</code>.</p>
 ${sections.join('\n')}
 ${cellSection(groups, states)}
 </body>
@@ -63,28 +74,54 @@ ${cellSection(groups, states)}
 
 function tableSection(grid: Grid, cells: TableCells, lines: readonly TableLine[]): string {
   const { table } = cells;
-  const columns = columnsFor(lines);
-  const head = columns.map(
-    ({ title, help }) =>
-      `<th${classes(WORDS.has(title) && 'word')}${help === '' ? '' : ` title="${escapeHtml(help)}"`}>${escapeHtml(title)}</th>`,
-  );
-  const body = lines.map((line) => {
-    const row = columns.map(
-      ({ title, text }) =>
-        `<td${classes(WORDS.has(title) && 'word', title === 'note' && line.note.startsWith('failed') && 'bad')}>${escapeHtml(text(line))}</td>`,
-    );
-    return `<tr${classes(line.stage === 'victim' && 'none', line.returned && 'returned')}>${row.join('')}</tr>`;
+  const all = columnsFor(lines);
+  const heading = all.filter(({ title }) => ABOVE.has(title));
+  // The defence comes first: that column stays in sight when the others are scrolled.
+  const columns = all.filter(({ title }) => !ABOVE.has(title)).sort(byDefenceFirst);
+  const body = groupsOf(lines, (line) => heading.map(({ text }) => text(line)).join(', ')).map(([name, group]) => {
+    const head = `<tr class="group"><th colspan="${columns.length}" scope="rowgroup"><span>${escapeHtml(name)}</span></th></tr>`;
+    return `<tbody>${head}\n${group.map((line) => tableRow(line, columns)).join('\n')}</tbody>`;
   });
   const differences = differencesOf(grid, table).map((text) => `<li>${escapeHtml(text)}</li>`);
   return `<h2>${escapeHtml(table.title)}</h2>
 ${table.counts === null ? scatter(lines) : curves(lines)}
-<div class="scroll"><table><thead><tr>${head.join('')}</tr></thead><tbody>
+<div class="scroll"><table><thead><tr>${columns.map(headCell).join('')}</tr></thead>
 ${body.join('\n')}
-</tbody></table></div>
+</table></div>
 <h3>What differs from the paper</h3>
 <ul>
 ${differences.join('\n')}
 </ul>`;
+}
+
+function byDefenceFirst(a: TableColumn, b: TableColumn): number {
+  return Number(b.title === 'defence') - Number(a.title === 'defence');
+}
+
+/** Runs of lines that stand below the same heading. */
+function groupsOf(lines: readonly TableLine[], nameOf: (line: TableLine) => string): [string, TableLine[]][] {
+  const groups: [string, TableLine[]][] = [];
+  for (const line of lines) {
+    const name = nameOf(line);
+    const last = groups.at(-1);
+    if (last?.[0] === name) last[1].push(line);
+    else groups.push([name, [line]]);
+  }
+  return groups;
+}
+
+function headCell({ title, help, unit }: TableColumn): string {
+  const shown = `${escapeHtml(title)}${unit === undefined ? '' : `<span class="unit">${escapeHtml(unit)}</span>`}`;
+  return `<th${classes(WORDS.has(title) && 'word')}${help === '' ? '' : ` title="${escapeHtml(help)}"`}>${shown}</th>`;
+}
+
+function tableRow(line: TableLine, columns: readonly TableColumn[]): string {
+  const cells = columns.map(({ title, text }) => {
+    const note = title === 'note';
+    const names = classes(WORDS.has(title) && 'word', note && 'long', note && line.note.startsWith('failed') && 'bad');
+    return `<td${names}>${escapeHtml(text(line))}</td>`;
+  });
+  return `<tr${classes(line.returned && 'returned')}>${cells.join('')}</tr>`;
 }
 
 function classes(...names: readonly (string | false)[]): string {
@@ -94,19 +131,25 @@ function classes(...names: readonly (string | false)[]): string {
 
 /** ACC against ASR: at the upper left is what a defence wants. */
 function scatter(lines: readonly TableLine[]): string {
-  const models = [...new Set(lines.filter(({ stage }) => stage !== null).map(({ model }) => model))];
+  const drawn = lines.filter(({ stage }) => stage !== null);
+  const models = [...new Set(drawn.map(({ model }) => model))];
+  const styles = stylesOf(
+    drawn,
+    ({ model }) => model,
+    ({ defense }) => String(defense),
+  );
   const ours = models.map((model): PlotSeries => {
     const points = lines.flatMap((line) =>
       line.model !== model || line.acc === null || line.asr === null
         ? []
         : [{ x: 100 * line.asr.mean, y: 100 * line.acc.mean, label: `${line.dataset} ${line.attack}: ${model}` }],
     );
-    return { name: model, points, line: false, hollow: false };
+    return { name: model, style: styles.get(model) ?? PAPER_STYLE, points, line: false, hollow: false };
   });
   const printed = lines.flatMap(({ paper, dataset, attack, model }) =>
     paper === null ? [] : [{ x: paper.asr, y: paper.acc, label: `${dataset} ${attack}: ${model}, the paper` }],
   );
-  const series = [...ours, { name: 'the paper', points: printed, line: false, hollow: true }];
+  const series = [...ours, { name: 'the paper', style: PAPER_STYLE, points: printed, line: false, hollow: true }];
   return plot(
     'ACC against ASR (target class left out)',
     { ...PERCENT, title: 'ASR %' },
@@ -120,21 +163,39 @@ function curves(lines: readonly TableLine[]): string {
   const counts = [...new Set(varied.map(({ count }) => count ?? 0))].sort((a, b) => a - b);
   const x: PlotAxis = { title: 'n', low: 0, high: Math.max(1, ...counts) * 1.05, ticks: counts };
   const known = counts.some((count) => PAPER_TABLE_3.has(count));
-  const names = [...new Set(varied.map(({ dataset, model }) => `${dataset}: ${model}`))];
+  const nameOf = ({ dataset, model }: TableLine) => `${dataset}: ${model}`;
+  const names = [...new Set(varied.map(nameOf))];
+  const styles = stylesOf(varied, nameOf, ({ dataset, defense }) => `${dataset}: ${defense}`);
   const figure = (title: string, rate: 'acc' | 'asr') => {
     const ours = names.map((name): PlotSeries => {
       const points = varied.flatMap((line) => {
         const value = line[rate];
-        if (`${line.dataset}: ${line.model}` !== name || value === null || line.count === null) return [];
+        if (nameOf(line) !== name || value === null || line.count === null) return [];
         return [{ x: line.count, y: 100 * value.mean, label: `${name}, n ${line.count}` }];
       });
-      return { name, points: points.sort((a, b) => a.x - b.x), line: true, hollow: false };
+      const style = styles.get(name) ?? PAPER_STYLE;
+      return { name, style, points: points.sort((a, b) => a.x - b.x), line: true, hollow: false };
     });
     const printed = Array.from(PAPER_TABLE_3, ([n, it]) => ({ x: n, y: it[rate], label: `the paper, n ${n}` }));
-    const series = [...ours, ...(known ? [{ name: 'the paper', points: printed, line: true, hollow: true }] : [])];
+    const series = [
+      ...ours,
+      ...(known ? [{ name: 'the paper', style: PAPER_STYLE, points: printed, line: true, hollow: true }] : []),
+    ];
     return plot(title, x, { ...PERCENT, title: `${rate.toUpperCase()} %` }, series);
   };
   return `${figure('ACC over n', 'acc')}\n${figure('ASR over n (target class left out)', 'asr')}`;
+}
+
+/** A colour for each defence, a form for each of its stages: no two series look alike. */
+function stylesOf(
+  lines: readonly TableLine[],
+  nameOf: (line: TableLine) => string,
+  defenseOf: (line: TableLine) => string,
+): ReadonlyMap<string, PlotStyle> {
+  const defenses = [...new Set(lines.map(defenseOf))];
+  return new Map(
+    lines.map((line) => [nameOf(line), styleOf(defenses.indexOf(defenseOf(line)), line.stage === 'pad-ft' ? 1 : 0)]),
+  );
 }
 
 const STAGES = ['purify', 'clip', 'fine-tune'] as const;
@@ -147,7 +208,7 @@ function cellSection(groups: readonly CellGroup[], states: GridStates): string {
   const rows = cells.map(({ cell, found }) => {
     const state = found.state === 'failed' ? `failed: ${found.code}: ${found.message}` : found.state;
     const figures = found.state === 'done' ? cardCells(found.card, longest) : new Array<string>(7).fill('<td></td>');
-    const shown = found.state === 'failed' ? 'word bad' : 'word';
+    const shown = found.state === 'failed' ? 'word long bad' : 'word';
     return `<tr><td class="word">${escapeHtml(cell.name)}</td><td class="${shown}">${escapeHtml(state)}</td>${figures.join('')}</tr>`;
   });
   const key = STAGES.map((stage, i) => `<span class="key">${bar(12, i)} ${stage}</span>`);

@@ -1,6 +1,7 @@
 import { type Device, type Precision, resolveDevice } from '../device.js';
 import { isAbort, PadFtError } from '../errors.js';
 import type { Evaluation } from '../evaluate.js';
+import { counted } from '../formats/plural.js';
 import { integer } from '../options.js';
 import { findTraining, isTrainingAskedFor } from './adopt.js';
 import { type CellGroup, expandGrid, groupCells, type TableCells } from './cells.js';
@@ -135,7 +136,7 @@ export async function reproduce(options: ReproduceOptions, context: ReproduceCon
     for (const group of groups) await refresh(store, group, [], known);
     await writeReport(store.out, grid, tables, known);
     const { done, total } = standing();
-    const message = `stopped with ${done} of ${total} cells done; the same command goes on from there`;
+    const message = `stopped with ${done} of ${counted(total, 'cell')} done; the same command goes on from there`;
     throw new PadFtError('ERR_ABORTED', message, { details: { done, total, out: store.out }, cause: error });
   }
   const skipped = groups.filter(({ victim }) => !victim.available).flatMap(({ defenses }) => defenses).length;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunCard } from '../../src/report/card.js';
@@ -85,7 +85,7 @@ describe('poison, train, defend, evaluate', () => {
   it('train leaves a finished training as it was when a setting is wrong', async () => {
     const before = contentsOf('victim');
     writeFileSync(at('victim', 'checkpoint.safetensors'), 'of a training that was stopped');
-    const again = ['train', '--data', 'set', '--out', 'victim', ...TINY_TRAINING];
+    const again = ['train', '--data', 'set', '--out', 'victim', '--overwrite', ...TINY_TRAINING];
     for (const [wrong, told] of [
       [['--epochs', '0'], 'train.epochs: expected an integer in [1, 1000000], got 0'],
       [['--batch-size', '401'], 'train.batchSize: expected at most the 400 rows of the data set, got 401'],
@@ -120,16 +120,48 @@ describe('poison, train, defend, evaluate', () => {
     expect(suspects).toHaveLength(card.rows[0]?.suspects ?? -1);
   });
 
-  it('defend keeps an earlier result when it fails', async () => {
-    const before = contentsOf('repaired');
+  it('poison, train and defend replace nothing that is finished unless they are told to', async () => {
+    const folders = ['set', 'victim', 'repaired'];
+    const before = folders.map(contentsOf);
+    for (const [args, told] of [
+      [['poison', ...TINY_DATA, '--out', 'set'], 'set/manifest.json is there from an earlier run'],
+      [
+        ['train', '--data', 'set', '--out', 'victim', ...TINY_TRAINING],
+        'victim/training.json is there from an earlier',
+      ],
+      [[...defend, '--out', 'repaired'], 'repaired/card.json is there from an earlier run'],
+    ] as const) {
+      const { code, stdout, stderr } = await padFt([...args, '--json'], inFolder);
+      expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining(told) });
+      expect(stderr).toContain('name another folder, or add --overwrite');
+      expect(lastLine(stdout)).toMatchObject({ type: 'error', code: 'ERR_OPTION', details: { path: '--out' } });
+    }
+    expect(folders.map(contentsOf)).toEqual(before);
+  });
+
+  it('defend --overwrite replaces a result by its own', async () => {
+    cpSync(at('repaired'), at('again'), { recursive: true });
+    const { code } = await padFt([...defend, '--seed', '1', '--out', 'again', '--overwrite'], inFolder);
+    expect(code).toBe(0);
+    expect(readdirSync(at('again')).sort()).toEqual(['card.json', 'defended.safetensors', 'suspects.csv']);
+    const card = JSON.parse(readFileSync(at('again', 'card.json'), 'utf8')) as RunCard;
+    expect(card.seeds.defenses).toEqual([1]);
+    for (const { path, sha256: expected } of card.files) expect(sha256(at('again', path))).toBe(expected);
+  });
+
+  it('a defence that fails leaves no older result to be taken for its own', async () => {
     // A network that learnt nothing calls everything alike: purification has nothing to go by.
     const idle = ['--epochs', '1', ...TINY_TRAINING, '--learning-rate', '0'];
     await padFt(['train', '--data', 'set', '--out', 'idle', ...idle], inFolder);
-    const args = [...defend, '--model', 'idle/victim.safetensors', '--out', 'repaired', '--json'];
+    const args = [...defend, '--model', 'idle/victim.safetensors', '--out', 'again', '--overwrite', '--json'];
+    // What does not fit is refused while the older result is still whole.
+    const unfit = await padFt([...args, '--data', 'nowhere'], inFolder);
+    expect(unfit.code).toBe(1);
+    expect(existsSync(at('again', 'card.json'))).toBe(true);
     const { code, stdout } = await padFt(args, inFolder);
     expect(code).toBe(1);
     expect(lastLine(stdout)).toMatchObject({ type: 'error', code: 'ERR_DATA' });
-    expect(contentsOf('repaired')).toEqual(before);
+    expect(readdirSync(at('again'))).toEqual([]);
   });
 
   it('defend and train name a folder that cannot be made', async () => {
@@ -151,7 +183,7 @@ describe('poison, train, defend, evaluate', () => {
     const card = JSON.parse(readFileSync(at('blind', 'card.json'), 'utf8')) as RunCard;
     expect(card.rows[0]?.figures).toBeNull();
     expect(card.config.poison).toBeNull();
-    await padFt(['poison', ...TINY_DATA, ...COMPUTE, '--out', 'set'], inFolder);
+    await padFt(['poison', ...TINY_DATA, ...COMPUTE, '--out', 'set', '--overwrite'], inFolder);
   });
 
   it('evaluate measures what the card says', async () => {
@@ -198,6 +230,32 @@ describe('demo', () => {
     const again = await padFt(['evaluate', 'demo', ...COMPUTE, '--json'], inFolder);
     expect(again.code).toBe(0);
     expect(lastLine(again.stdout)).toMatchObject({ type: 'result', same: true, tolerance: 0 });
+  });
+
+  it('replaces a finished run only when told to, and has nothing to resume in it', async () => {
+    const before = contentsOf('demo');
+    const args = ['demo', ...TINY_DATA, ...TINY_TRAINING, '--out', 'demo'];
+    const again = await padFt(args, inFolder);
+    expect(again).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('demo/card.json is there from an earlier'),
+    });
+    const resumed = await padFt([...args, '--resume'], inFolder);
+    expect(resumed).toMatchObject({ code: 2, stderr: expect.stringContaining('is finished (demo/card.json)') });
+    expect(contentsOf('demo')).toEqual(before);
+  });
+
+  it('may be repeated in its own folder, but takes no other run there for its own', async () => {
+    const path = at('pad-ft-demo', 'card.json');
+    mkdirSync(at('pad-ft-demo'));
+    cpSync(at('demo', 'card.json'), path);
+    // Far enough to see what it makes of the folder: no machine has this device.
+    const args = ['demo', '--device', 'cuda:99'];
+    const repeated = await padFt(args, inFolder);
+    expect(repeated).toMatchObject({ code: 3, stderr: expect.stringContaining('pad-ft-demo holds is replaced') });
+    writeFileSync(path, readFileSync(path, 'utf8').replace('"name": "synthetic"', '"name": "cifar10"'));
+    const refused = await padFt(args, inFolder);
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('pad-ft-demo/card.json is there from') });
   });
 
   it('evaluate exits with 1 when a figure differs from the card', async () => {

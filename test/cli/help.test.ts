@@ -1,5 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { SYNTHETIC_DEFAULTS } from '../../src/datasets/synthetic.js';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
+import { DEMO } from '../../src/demo.js';
 import { TRAIN_DEFAULTS } from '../../src/train.js';
 import { VERSION } from '../../src/version.js';
 import { buildCli, lastLine, padFt } from './support.js';
@@ -44,7 +46,9 @@ describe('help', () => {
         const flag = text.indexOf(`--${stage}.${name} `);
         expect(flag, `--${stage}.${name}`).toBeGreaterThan(-1);
         const paper: unknown = Reflect.get(PRESETS.paper[stage], name);
-        const shown = paper === value ? `(default: ${value})` : `(default: ${value}, paper: ${paper})`;
+        // The one default that is the data set's and not the preset's.
+        const own = name === 'flip' ? 'as the data set says' : value;
+        const shown = paper === own ? `(default: ${own})` : `(default: ${own}, paper: ${paper})`;
         expect(text.indexOf(shown, flag), `${shown} of --${stage}.${name}`).toBeGreaterThan(flag);
       }
     }
@@ -56,6 +60,23 @@ describe('help', () => {
       const flag = text.indexOf(`--${name} <`);
       expect(text.indexOf(`(default: ${TRAIN_DEFAULTS[name]})`, flag)).toBeGreaterThan(flag);
     }
+  });
+});
+
+describe('help of demo', () => {
+  it('shows one default for each flag, the one that the demonstration has', async () => {
+    const text = (await padFt(['help', 'demo'], { env: NO_ADDON })).stdout.replace(/\s+/g, ' ');
+    const { train, test } = DEMO.datasetOptions as { readonly train: number; readonly test: number };
+    expect(text).toContain(`--train-rows <count> training images (default: all; synthetic: ${train})`);
+    expect(text).toContain(`--test-rows <count> test images (default: all; synthetic: ${test})`);
+    expect(text).toContain('which data set (default: synthetic)');
+    expect(text).toContain(`(default: ${DEMO.train?.flip}; other data: as the data set says)`);
+    for (const flag of text.split(/ (?=--[\w.-]+ )/)) {
+      expect(flag.match(/\(default: /g)?.length ?? 0, flag).toBeLessThan(2);
+    }
+    expect((await padFt(['help', 'train'], { env: NO_ADDON })).stdout).toContain(
+      `synthetic: ${SYNTHETIC_DEFAULTS.train}`,
+    );
   });
 });
 

@@ -24,6 +24,7 @@ import { htmlPage } from '../../src/reproduce/html.js';
 import { markdownTable } from '../../src/reproduce/markdown.js';
 import { PAPER_TABLE_3, paperFigure } from '../../src/reproduce/paper-figures.js';
 import { SCALES } from '../../src/reproduce/scales.js';
+import { plot, styleOf } from '../../src/reproduce/svg.js';
 import { TRAIN_DEFAULTS } from '../../src/train.js';
 
 const NOTHING = { defenses: new Map(), victims: new Map() };
@@ -180,6 +181,7 @@ test('forward units', () => {
   );
 });
 
+const AXIS = { title: 'x', low: 0, high: 1, ticks: [0, 1] };
 const HOSTILE = `<img src=x onerror=alert(1)>"'&|\`*_[x](y)\u202e=1+1`;
 
 /** A real card with something changed: a stranger may have written it. */
@@ -214,6 +216,23 @@ test('a card’s class names are text on the page and in the CSV, and seeds are 
   const [none, , , pad] = tables.flatMap((table) => tableLines(table, states));
   expect(none).toMatchObject({ model: 'none', acc: { n: 2 }, paper: { acc: 91.82 } });
   expect(pad).toMatchObject({ model: 'default: PAD', returned: true, purity: { n: 2, sd: 0 }, note: '' });
+});
+
+test('the page names each group once, its units, and draws no two series alike', () => {
+  const grid = paperGrid('paper');
+  const tables = expandGrid(grid);
+  const page = htmlPage(grid, tables, groupCells(tables), NOTHING);
+  expect(page.match(/<span>cifar10, blended 10 %<\/span>/g)).toHaveLength(1);
+  expect(page).toContain('ACC<span class="unit">%</span>');
+  expect(page).toContain('Δ ASR<span class="unit">points</span>');
+  const styles = Array.from({ length: 28 }, (_, i) => styleOf(i >> 1, (i & 1) as 0 | 1));
+  expect(new Set(styles.map(({ colour, mark }) => `${colour} ${mark}`)).size).toBe(28);
+  const figure = plot('figure', AXIS, AXIS, [
+    { name: 'a', style: styleOf(0, 0), points: [{ x: 1, y: 1, label: 'a' }], line: false, hollow: false },
+    { name: 'b', style: styleOf(0, 1), points: [{ x: 1, y: 1, label: 'b' }], line: false, hollow: false },
+  ]);
+  // Each mark once in the figure and once in its legend.
+  expect([figure.match(/<circle/g)?.length, figure.match(/<polygon/g)?.length]).toEqual([2, 2]);
 });
 
 test('text from elsewhere is text in HTML, Markdown and CSV', () => {

@@ -97,7 +97,7 @@ describe('the verdict', () => {
     const few = judged([CLEAN, { clean: 69, planted: 30 }]);
     expect(few.labels[1]).toMatchObject({ eligible: 99, separation: null, gain: null, attacked: false });
     expect(few.suspects).toEqual([]);
-    expect(few.verdict.text).toBe('no evidence of a backdoor; 1 of 2 labels have too few rows to judge');
+    expect(few.verdict.text).toBe('no evidence of a backdoor; 1 of 2 labels has too few rows to judge');
     expect(judged([CLEAN, { clean: 70, planted: 30 }]).verdict.attacked).toEqual([1]);
     // Rows the victim gets wrong do not count.
     const wrong = judged([{ clean: 120, planted: 30 }, CLEAN], { wrong: 60 });

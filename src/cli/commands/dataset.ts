@@ -2,6 +2,7 @@ import { Argument, type Command } from 'commander';
 import { sha256Hex } from '../../attacks/trigger.js';
 import type { DatasetPair, ImageSet } from '../../datasets/image-set.js';
 import type { DatasetName } from '../../datasets/index.js';
+import { counted } from '../../formats/plural.js';
 import { safeText } from '../../formats/terminal.js';
 import { addDatasetFlags, DATASET_NAMES, type DatasetFlags, datasetRequest, loadRequested } from '../dataset-flags.js';
 import { addOutputFlags } from '../options.js';
@@ -87,7 +88,7 @@ function format(pair: DatasetPair, { name, shape, train, test }: Description): s
     String(test.perLabel[label] ?? 0),
   ]);
   return [
-    `${safeText(name)}: ${train.rows} training and ${test.rows} test images, ${shape.channels}×${shape.height}×${shape.width}, ${shape.classes} classes`,
+    `${safeText(name)}: ${train.rows} training and ${counted(test.rows, 'test image')}, ${shape.channels}×${shape.height}×${shape.width}, ${shape.classes} classes`,
     '',
     textTable(['label', 'class', 'training', 'test'], rows, [0, 2, 3]),
     '',

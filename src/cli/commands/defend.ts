@@ -10,7 +10,8 @@ import {
 } from '../../defenses/pad-ft/options.js';
 import { resolvePrecision } from '../../device.js';
 import { PadFtError } from '../../errors.js';
-import { openFolder } from '../../formats/folder.js';
+import { openFolder, removeFile } from '../../formats/folder.js';
+import { counted } from '../../formats/plural.js';
 import type { Model } from '../../model.js';
 import { saveModel } from '../../model-file.js';
 import { requireFit } from '../../model-fit.js';
@@ -20,6 +21,7 @@ import { writeSuspects } from '../../report/defense-files.js';
 import { describeEnvironment } from '../../report/environment.js';
 import { type DefenseFigures, judgeDefense, judgeVictim } from '../../report/judge.js';
 import { formatTable } from '../../report/table.js';
+import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
 import { addModelFlags, type ModelFlags, openModel } from '../model-flags.js';
 import {
@@ -31,7 +33,7 @@ import {
   givenSettings,
   parseNumber,
 } from '../options.js';
-import { type Compute, prepareCompute, type Run, runContext, type Session } from '../session.js';
+import { type Compute, prepareCompute, type Run, runContext, type Session, warnOfSlowBlas } from '../session.js';
 
 const EXAMPLES = `
 Writes defended.safetensors, suspects.csv and, last, card.json. The defence reads the victim, the images and their given
@@ -42,9 +44,8 @@ Examples:
   $ pad-ft defend --model victim/victim.safetensors --data set --preset paper --out paper
   $ pad-ft defend --model victim/victim.safetensors --data set --purify.count 1000 --tune.epochs 20 --out quick`;
 
-interface Flags extends ComputeFlags, ModelFlags {
+interface Flags extends ComputeFlags, ModelFlags, ResultFlags {
   readonly data: string;
-  readonly out: string;
   readonly preset: PresetName;
   readonly rounds?: number;
   readonly seed: number;
@@ -66,7 +67,7 @@ export function define(command: Command, run: Run): void {
         .choices(PRESET_NAMES)
         .default('default'),
     );
-  addSeedFlag(command, 'held-out rows, batches and augmentation');
+  addSeedFlag(addOverwriteFlag(command), 'held-out rows, batches and augmentation');
   addSettings(
     command,
     DEFENSE_GROUP,
@@ -91,13 +92,17 @@ export function define(command: Command, run: Run): void {
     command,
     TUNE_GROUP,
     each((preset) => preset.tune),
+    { flip: `as the data set says, paper: ${PRESETS.paper.tune.flip}` },
   );
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {
       const options = defenseOptions(flags);
       padFtSettings(options);
       refuseOwnInput(flags);
-      await defend(session, await prepareCompute(session, flags), flags, options);
+      refuseEarlierResult(flags, { card: CARD_FILE, model: DEFENDED });
+      const compute = await prepareCompute(session, flags);
+      await warnOfSlowBlas(session, compute.device);
+      await defend(session, compute, flags, options);
       return undefined;
     }),
   );
@@ -147,6 +152,9 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
   using data = await loadTrainingData(flags.data, { device, signal });
   requireFit(victim, flags.model, data.train, flags.data);
   await openFolder(flags.out, [DEFENDED, SUSPECTS, CARD_FILE]);
+  // Before the work and not after it: a defence that fails must not leave an older result to be taken for its own.
+  await removeCard(flags.out);
+  for (const name of [DEFENDED, SUSPECTS]) await removeFile(join(flags.out, name));
 
   progress.stage(`defend, preset ${flags.preset}`);
   using result = await padFt(victim, data.train, optionsForData(options, data), {
@@ -155,8 +163,6 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
     onProgress: ({ stage, done, total }) => progress.update(stage, done, total),
   });
   progress.end();
-  // An earlier result stays whole until this one is there.
-  await removeCard(flags.out);
   const files = await writeFiles(flags.out, result);
   const trainRows = data.train.count;
 
@@ -242,7 +248,7 @@ function summary(flags: Flags, card: RunCard, { stage, purification }: PadFtResu
   return [
     formatTable(card).trimEnd(),
     '',
-    `${purified.length} rows purified, ${suspects.length} suspects in ${join(flags.out, SUSPECTS)}`,
+    `${counted(purified.length, 'row')} purified, ${counted(suspects.length, 'suspect')} in ${join(flags.out, SUSPECTS)}`,
     ...(card.config.poison === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
     `model (stage ${stage}): ${join(flags.out, DEFENDED)}; everything else: ${join(flags.out, CARD_FILE)}`,
   ].join('\n');

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { AttackName } from '../../attacks/index.js';
 import type { DatasetName } from '../../datasets/index.js';
@@ -5,10 +6,13 @@ import { CONTROL_DEFENSES, DEFAULT_DEFENSES, type DefenseRequest } from '../../d
 import { PRESET_NAMES, type PresetName } from '../../defenses/pad-ft/options.js';
 import { DEMO, runDemo } from '../../demo.js';
 import { PadFtError } from '../../errors.js';
+import { RUN_FILES } from '../../experiment.js';
+import { CARD_FILE, readCard } from '../../report/card.js';
 import { formatTable } from '../../report/table.js';
 import { TRAIN_DEFAULTS } from '../../train.js';
 import { addPoisonFlags, poisonRequest } from '../attack-flags.js';
 import { addDatasetFlags, type DatasetFlags, datasetNameOption, datasetRequest } from '../dataset-flags.js';
+import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
 import { showExperiment } from '../experiment-progress.js';
 import { TRAIN_GROUP } from '../fields.js';
 import {
@@ -20,7 +24,7 @@ import {
   flagOf,
   givenSettings,
 } from '../options.js';
-import { prepareCompute, type Run } from '../session.js';
+import { prepareCompute, type Run, type Session, warnOfSlowBlas } from '../session.js';
 
 const EXAMPLES = `
 Examples:
@@ -39,23 +43,29 @@ function defensesOf({ preset, controls }: Flags, dataset: DatasetName): readonly
   return [...presets, ...CONTROL_DEFENSES.map((request) => ({ ...request, options: { ...request.options, ...own } }))];
 }
 
-interface Flags extends DatasetFlags, ComputeFlags {
+interface Flags extends DatasetFlags, ComputeFlags, ResultFlags {
   readonly dataset?: DatasetName;
   readonly attack: AttackName;
-  readonly out: string;
-  readonly resume?: boolean;
   readonly victim?: string;
   readonly preset?: PresetName;
   readonly controls?: boolean;
   readonly seed: number;
 }
 
+/** As they are parsed: whether `--out` was given decides what may be replaced. */
+type GivenFlags = Omit<Flags, 'out'> & Partial<Pick<Flags, 'out'>>;
+
 export function define(command: Command, run: Run): void {
   command
     .description(
       'The whole method in one run: poisons a training set, trains a victim on it, defends it with both presets, prints one table.',
     )
-    .addOption(new Option('--out <folder>', 'where everything is written').default(DEMO.folder))
+    .addOption(
+      new Option(
+        '--out <folder>',
+        `where everything is written (default: ${DEMO.folder}, where a finished demonstration is replaced)`,
+      ),
+    )
     .option('--resume', 'continue a training that was stopped')
     .option('--victim <file>', 'a trained model, instead of training one')
     .addOption(new Option('--preset <name>', 'defend with this one only (default: both)').choices(PRESET_NAMES))
@@ -63,19 +73,26 @@ export function define(command: Command, run: Run): void {
       '--controls',
       'also repair with purified rows drawn from the clean ones (oracle) and at random: what any purifier can do',
     )
-    .addOption(datasetNameOption(`which data set (default: ${DEMO.dataset}, ${dataDefaults()})`))
+    .addOption(datasetNameOption(`which data set (default: ${DEMO.dataset})`))
     .addHelpText('after', EXAMPLES);
-  addSeedFlag(command, 'everything that is drawn');
-  addPoisonFlags(addDatasetFlags(command));
-  addSettings(command, TRAIN_GROUP, { default: { ...TRAIN_DEFAULTS, ...DEMO.train } });
-  addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
+  addSeedFlag(addOverwriteFlag(command), 'everything that is drawn');
+  addPoisonFlags(addDatasetFlags(command, DEMO.datasetOptions));
+  const training = { default: { ...TRAIN_DEFAULTS, ...DEMO.train } };
+  addSettings(command, TRAIN_GROUP, training, { flip: `${DEMO.train?.flip}; other data: as the data set says` });
+  addOutputFlags(addComputeFlags(command)).action((given: GivenFlags) =>
     run(async (session) => {
+      const flags = { ...given, out: given.out ?? DEMO.folder };
       const values = { ...flags };
       refuseTrainingFlags(flags, Object.keys(givenSettings(TRAIN_GROUP, values)));
       const request = datasetRequest(flags.dataset ?? DEMO.dataset, flags);
-      const own = flags.dataset === undefined ? DEMO.datasetOptions : {};
+      // Named or not, the demonstration's own data set has its sizes.
+      const own = request.name === DEMO.dataset ? DEMO.datasetOptions : {};
       const poison = await poisonRequest(flags.attack, values);
+      if (given.out !== undefined || given.resume || !(await replacesDemo(session, flags.out))) {
+        refuseEarlierResult(flags, { card: CARD_FILE, checkpoint: RUN_FILES.checkpoint });
+      }
       const { device, precision } = await prepareCompute(session, flags);
+      await warnOfSlowBlas(session, device);
       const { card, folder } = await runDemo(
         {
           dataset: request.name,
@@ -99,6 +116,14 @@ export function define(command: Command, run: Run): void {
   );
 }
 
+/** True when the folder holds a finished run on made pictures, which is made again in minutes: `npm run demo` may be repeated. */
+async function replacesDemo({ progress }: Session, folder: string): Promise<boolean> {
+  const card = await readCard(join(folder, CARD_FILE)).catch(() => null);
+  if (card?.config.dataset.name !== DEMO.dataset) return false;
+  progress.note(`the demonstration that ${folder} holds is replaced`);
+  return true;
+}
+
 /** A given victim is not trained: a flag that says how would do nothing. ERR_OPTION naming the first. */
 function refuseTrainingFlags({ victim, resume }: Flags, settings: readonly string[]): void {
   if (victim === undefined) return;
@@ -107,10 +132,4 @@ function refuseTrainingFlags({ victim, resume }: Flags, settings: readonly strin
   throw new PadFtError('ERR_OPTION', `${first}: the victim ${victim} is not trained here; leave it out, or --victim`, {
     details: { path: first, victim },
   });
-}
-
-function dataDefaults(): string {
-  return Object.entries(DEMO.datasetOptions ?? {})
-    .map(([name, value]) => `${name} ${value}`)
-    .join(', ');
 }

@@ -1,8 +1,9 @@
 import { type Command, Option } from 'commander';
 import type { AttackName } from '../../attacks/index.js';
 import type { DatasetName } from '../../datasets/index.js';
+import { counted } from '../../formats/plural.js';
 import { type PoisonedSet, poison, poisonSettings } from '../../poisoned-set.js';
-import { savePoisonedSet } from '../../poisoned-set-file.js';
+import { MANIFEST_FILE, savePoisonedSet, TRAIN_FILE } from '../../poisoned-set-file.js';
 import { addPoisonFlags, poisonRequest } from '../attack-flags.js';
 import {
   addDatasetFlags,
@@ -11,6 +12,7 @@ import {
   datasetRequest,
   loadRequested,
 } from '../dataset-flags.js';
+import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
 import { addComputeFlags, addOutputFlags, addSeedFlag, type ComputeFlags } from '../options.js';
 import { imageAt, writeSheet } from '../preview.js';
 import { percent } from '../progress.js';
@@ -28,10 +30,9 @@ Examples:
 
 const PREVIEW_COLUMNS = 10;
 
-interface Flags extends DatasetFlags, ComputeFlags {
+interface Flags extends DatasetFlags, ComputeFlags, ResultFlags {
   readonly dataset: DatasetName;
   readonly attack: AttackName;
-  readonly out: string;
   readonly preview?: string;
   readonly seed: number;
 }
@@ -45,12 +46,13 @@ export function define(command: Command, run: Run): void {
     .addOption(new Option('--out <folder>', 'where to write it').makeOptionMandatory())
     .option('--preview <file>', 'write a picture (.ppm): clean test images above, the same with the trigger below')
     .addHelpText('after', EXAMPLES);
-  addPoisonFlags(addDatasetFlags(addSeedFlag(command, 'which rows are drawn')));
+  addPoisonFlags(addDatasetFlags(addSeedFlag(addOverwriteFlag(command), 'which rows are drawn')));
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {
       const request = datasetRequest(flags.dataset, flags);
       const settings = { ...(await poisonRequest(flags.attack, { ...flags })), seed: flags.seed };
       poisonSettings(settings);
+      refuseEarlierResult(flags, { card: MANIFEST_FILE, model: TRAIN_FILE });
       const { device } = await prepareCompute(session, flags);
       const pair = await loadRequested(session, request);
       session.progress.stage(`poison ${request.name}`);
@@ -68,10 +70,11 @@ export function define(command: Command, run: Run): void {
 function summary(folder: string, { manifest, train }: PoisonedSet): string {
   const { attack, policy, target, counts } = manifest;
   const where = target === null ? policy : `${policy}, target class ${target}`;
-  const noise = counts.noise === undefined ? '' : `, ${counts.noise} more rows disturbed as noise, their labels true`;
+  const noise =
+    counts.noise === undefined ? '' : `, ${counted(counts.noise, 'more row')} disturbed as noise, the labels true`;
   return [
-    `${folder}: ${counts.poisoned} of ${train.count} training rows poisoned (${percent(counts.poisoned / train.count)})`,
-    `${attack.name}, ${attack.triggerName}, ${where}: ${counts.relabelled} labels changed, ${counts.selfLabelled} were the target's already${noise}`,
+    `${folder}: ${counts.poisoned} of ${counted(train.count, 'training row')} poisoned (${percent(counts.poisoned / train.count)})`,
+    `${attack.name}, ${attack.triggerName}, ${where}: ${counted(counts.relabelled, 'label')} changed, ${counts.selfLabelled} ${counts.selfLabelled === 1 ? 'was' : 'were'} the target's already${noise}`,
     `next: pad-ft train --data ${folder} --out victim`,
   ].join('\n');
 }

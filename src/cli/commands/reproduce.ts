@@ -1,5 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { Device } from '../../device.js';
+import { counted } from '../../formats/plural.js';
+import type { NativeDevice } from '../../native/contract.js';
 import {
   planReproduction,
   type ReproduceEvent,
@@ -23,7 +25,7 @@ import {
   parseNumbers,
 } from '../options.js';
 import { formatSeconds } from '../progress.js';
-import { prepareCompute, type Run, type Session } from '../session.js';
+import { prepareCompute, type Run, type Session, warnOfSlowBlas } from '../session.js';
 import { textTable } from '../tables.js';
 
 const EXAMPLES = `
@@ -91,7 +93,9 @@ export function define(command: Command, run: Run): void {
   command.action((what: string, flags: Flags) =>
     run(async (session) => {
       const options = await optionsOf(what, flags);
-      for (const name of flags.device) await prepareCompute(session, { ...flags, device: name });
+      const devices: NativeDevice[] = [];
+      for (const name of flags.device) devices.push((await prepareCompute(session, { ...flags, device: name })).device);
+      if (devices.includes('cpu')) await warnOfSlowBlas(session, 'cpu');
       if (flags.dryRun === true) {
         const plan = await planReproduction(options);
         session.output.result(plan, planText(plan));
@@ -132,7 +136,7 @@ function showGrid({ progress, output }: Session): (event: ReproduceEvent) => voi
     if (event.type === 'grid') {
       const { done, failed, total } = event;
       output.event('grid', { done, failed, total });
-      progress.note(`${done} of ${total} cells done${failed === 0 ? '' : `, ${failed} failed`}`);
+      progress.note(`${done} of ${counted(total, 'cell')} done${failed === 0 ? '' : `, ${failed} failed`}`);
     } else if (event.type === 'cell') {
       output.event('cell', { key: event.key, name: event.name });
       progress.note(`${event.name}: done`);
@@ -165,7 +169,7 @@ function summary({ out, done, failed, total, skipped, failures, files }: Reprodu
   // A victim that fails takes its defences with it: the first to say so is enough.
   const problems = failures.filter((it, i) => failures.findIndex(({ message }) => message === it.message) === i);
   return [
-    `${done} of ${total} cells done${failed === 0 ? '' : `, ${failed} failed`}${skipped === 0 ? '' : `, ${skipped} not in this build`}`,
+    `${done} of ${counted(total, 'cell')} done${failed === 0 ? '' : `, ${failed} failed`}${skipped === 0 ? '' : `, ${skipped} not in this build`}`,
     ...problems.map(({ name, code, message }) => `${name}: ${code}: ${message}`),
     ...files,
     `everything is in ${out}`,

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { PadFtError } from '../../errors.js';
 import { openFolder, removeFile } from '../../formats/folder.js';
+import { counted } from '../../formats/plural.js';
 import { saveTraining, TRAINING_FILES, type TrainingSubject } from '../../report/training-card.js';
 import {
   checkBatches,
@@ -12,6 +12,7 @@ import {
   train,
   trainSettings,
 } from '../../train.js';
+import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
 import { TRAIN_GROUP } from '../fields.js';
 import {
   addComputeFlags,
@@ -22,7 +23,7 @@ import {
   givenSettings,
 } from '../options.js';
 import { percent } from '../progress.js';
-import { prepareCompute, type Run, runContext, type Session } from '../session.js';
+import { prepareCompute, type Run, runContext, type Session, warnOfSlowBlas } from '../session.js';
 import {
   addDataFlags,
   checkDataFlags,
@@ -34,7 +35,8 @@ import {
 const EXAMPLES = `
 Writes victim.safetensors and, last, training.json. checkpoint.safetensors is written after every epoch (less often when
 that costs too much time) and removed at the end: Ctrl-C finishes the batch and leaves it, and --resume continues from it
-to the very bytes of an undisturbed run.
+to the very bytes of an undisturbed run. A folder that holds a training already is refused without either that or
+--overwrite.
 
 Examples:
   $ pad-ft train --data set --out victim
@@ -42,9 +44,7 @@ Examples:
   $ pad-ft train --data set --out victim --width 16 --epochs 6 --batch-size 64 --learning-rate 0.05 \\
       --schedule triangular --crop-padding 0       (what the demonstration does, minutes on a processor)`;
 
-interface Flags extends DataFlags, ComputeFlags {
-  readonly out: string;
-  readonly resume?: boolean;
+interface Flags extends DataFlags, ComputeFlags, ResultFlags {
   readonly test: boolean;
   readonly seed: number;
 }
@@ -56,8 +56,8 @@ export function define(command: Command, run: Run): void {
     .option('--resume', 'continue from the checkpoint of a training that was stopped')
     .option('--no-test', 'do not measure ACC and ASR after each epoch')
     .addHelpText('after', EXAMPLES);
-  addSeedFlag(command, 'first weights, order and augmentation');
-  addSettings(addDataFlags(command), TRAIN_GROUP, { default: TRAIN_DEFAULTS });
+  addSeedFlag(addOverwriteFlag(command), 'first weights, order and augmentation');
+  addSettings(addDataFlags(command), TRAIN_GROUP, { default: TRAIN_DEFAULTS }, { flip: 'as the data set says' });
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {
       await trainVictim(session, flags, { ...givenSettings(TRAIN_GROUP, { ...flags }), seed: flags.seed });
@@ -69,18 +69,22 @@ export function define(command: Command, run: Run): void {
 async function trainVictim(session: Session, flags: Flags, given: Partial<TrainSettings>): Promise<void> {
   checkDataFlags(flags);
   trainSettings(given);
+  refuseEarlierResult(flags, { ...TRAINING_FILES, model: TRAINING_FILES.victim });
   const compute = await prepareCompute(session, flags);
+  await warnOfSlowBlas(session, compute.device);
   const { progress, output } = session;
   const files = filesOf(flags.out);
-  checkStart(session, files, flags.resume ?? false);
+  if (flags.resume && !existsSync(files.checkpoint)) {
+    progress.note(`${files.checkpoint} is not there: training starts at the first epoch`);
+  }
   using source = await openTrainingSource(session, compute, flags);
   const { precision } = compute;
   const settings = trainSettings({ flip: source.flip && TRAIN_DEFAULTS.flip, ...given, precision });
   checkBatches(settings, source.train.count, null);
   await openFolder(flags.out, Object.values(TRAINING_FILES));
-  // From here on the folder is not a finished training.
+  // From here on the folder is not a finished training, and no older model can be taken for what this one makes.
   await removeFile(files.card);
-  if (!flags.resume) await removeFile(files.checkpoint);
+  if (!flags.resume) for (const path of [files.victim, files.checkpoint]) await removeFile(path);
 
   progress.stage('train');
   const training = await train(source.train, source, settings, {
@@ -113,24 +117,6 @@ function filesOf(folder: string): TrainingFiles {
   };
 }
 
-function checkStart(session: Session, files: TrainingFiles, resume: boolean): void {
-  const stopped = existsSync(files.checkpoint);
-  if (!resume && stopped)
-    session.progress.warning(`starting anew: ${files.checkpoint} is thrown away (--resume would continue it)`);
-  if (!resume) return;
-  // Whatever the folder holds besides: this is written last.
-  if (existsSync(files.card)) {
-    throw new PadFtError(
-      'ERR_OPTION',
-      `--resume: ${files.victim} is finished, there is nothing to continue; use it, or name another --out`,
-      {
-        details: { path: '--resume', model: files.victim },
-      },
-    );
-  }
-  if (!stopped) session.progress.note(`${files.checkpoint} is not there: training starts at the first epoch`);
-}
-
 function describeData(source: TrainingSource, flags: DataFlags): TrainingSubject {
   const { name, judged, train: rows } = source;
   return { name, folder: flags.data ?? null, rows: rows.count, poison: judged?.manifest ?? null };
@@ -140,7 +126,7 @@ function summary({ victim }: TrainingFiles, { data }: DataFlags, history: readon
   const last = history.at(-1);
   const evaluation = last?.evaluation ?? null;
   return [
-    `${victim}: ${history.length} epochs, training accuracy ${percent(last?.trainAccuracy ?? null)}`,
+    `${victim}: ${counted(history.length, 'epoch')}, training accuracy ${percent(last?.trainAccuracy ?? null)}`,
     ...(evaluation === null
       ? []
       : [`ACC ${percent(evaluation.acc)}, ASR ${percent(evaluation.asr)}, RA ${percent(evaluation.ra)}`]),

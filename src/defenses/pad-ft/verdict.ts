@@ -1,3 +1,4 @@
+import { counted } from '../../formats/plural.js';
 import { interquartileRange, robustZ, twoComponentMixture } from '../../statistics.js';
 import type { PurifySettings } from './options.js';
 import type { RowScores } from './purify.js';
@@ -120,6 +121,9 @@ function summarise(labels: readonly LabelVerdict[]): Verdict {
       : attacked.map(
           (label) => `label ${label.label}: ${(100 * label.plantedShare).toFixed(0)} % of its rows look planted`,
         );
-  if (small.length > 0) sentences.push(`${small.length} of ${labels.length} labels have too few rows to judge`);
+  if (small.length > 0) {
+    const have = small.length === 1 ? 'has' : 'have';
+    sentences.push(`${small.length} of ${counted(labels.length, 'label')} ${have} too few rows to judge`);
+  }
   return { attacked: attacked.map((label) => label.label), text: sentences.join('; ') };
 }

@@ -1,0 +1,38 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { type ResultFlags, refuseEarlierResult } from '../../src/cli/earlier-result.js';
+import { temporaryFolder } from './support/made-libtorch.js';
+
+const FILES = { card: 'card.json', model: 'model.safetensors', checkpoint: 'checkpoint.safetensors' };
+
+/** What is said about a folder that holds these files; null when nothing is. */
+function refusal(names: readonly string[], flags: Omit<ResultFlags, 'out'> = {}): string | null {
+  const out = temporaryFolder();
+  for (const name of names) writeFileSync(join(out, name), '');
+  try {
+    refuseEarlierResult({ ...flags, out }, FILES);
+    return null;
+  } catch (error) {
+    expect(error).toMatchObject({ name: 'PadFtError', code: 'ERR_OPTION' });
+    return (error as Error).message.replaceAll(`${out}/`, '').replaceAll(out, 'OUT');
+  }
+}
+
+describe('what an earlier run left in the folder', () => {
+  it.each([
+    ['nothing', [], {}, null],
+    ['something else', ['notes.txt'], {}, null],
+    ['a finished run', ['card.json', 'model.safetensors'], {}, '--out: card.json is there from an earlier run'],
+    ['a model without its card', ['model.safetensors'], {}, '--out: model.safetensors is there'],
+    ['a training that was stopped', ['checkpoint.safetensors'], {}, 'was stopped; continue it with --resume'],
+    ['one to be continued', ['checkpoint.safetensors'], { resume: true }, null],
+    ['one to be continued, its model written', ['checkpoint.safetensors', 'model.safetensors'], { resume: true }, null],
+    ['a finished one to be continued', ['card.json'], { resume: true }, '--resume: OUT is finished (card.json)'],
+    ['whatever is to be replaced', ['card.json', 'checkpoint.safetensors'], { overwrite: true }, null],
+  ])('%s', (_what, names, flags, told) => {
+    const said = refusal(names, flags);
+    if (told === null) expect(said).toBeNull();
+    else expect(said).toContain(told);
+  });
+});
