@@ -21,6 +21,7 @@ import {
 import { tableLines } from '../../src/reproduce/figures.js';
 import { chooseGrid, type Grid, missingAttacks, paperGrid, readGrid } from '../../src/reproduce/grid.js';
 import { htmlPage } from '../../src/reproduce/html.js';
+import { reproduce } from '../../src/reproduce/index.js';
 import { markdownTable } from '../../src/reproduce/markdown.js';
 import { PAPER_TABLE_3, paperFigure } from '../../src/reproduce/paper-figures.js';
 import { SCALES } from '../../src/reproduce/scales.js';
@@ -137,6 +138,13 @@ test('axes are checked, and a grid of one’s own is read strictly', async () =>
   await expect(wrong({ extra: 1 })).rejects.toMatchObject({ code: 'ERR_FILE_FORMAT' });
   await expect(wrong({ tables: [{ ...grid.tables[0], name: '../x' }] })).rejects.toThrow(/tables\[0\]\.name/);
   await expect(wrong({ tables: [{ ...grid.tables[0], rates: [2] }] })).rejects.toThrow(/rates\[0\]/);
+});
+
+test('a device without a job of its own is refused', async () => {
+  const run = (change: object) => reproduce({ what: 'table1', scale: 'smoke', devices: ['cpu', 'cpu'], ...change });
+  const told = 'devices: expected from one to as many as there are jobs (1), got "cpu, cpu"';
+  await expect(run({})).rejects.toMatchObject({ code: 'ERR_OPTION', message: told });
+  await expect(run({ jobs: 2, devices: [] })).rejects.toMatchObject({ code: 'ERR_OPTION' });
 });
 
 test('the paper’s figures', () => {

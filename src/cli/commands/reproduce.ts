@@ -86,7 +86,8 @@ export function define(command: Command, run: Run): void {
   // Declared with the other computing flags; here there may be several.
   const device = command.options.find(({ long }) => long === '--device');
   device?.argParser(parseDevices);
-  if (device !== undefined) device.description = 'auto, cpu, cuda or cuda:N; several with commas take turns';
+  if (device !== undefined)
+    device.description = 'auto, cpu, cuda or cuda:N; with --jobs several with commas, one for each';
   command.setOptionValueWithSource('device', ['auto'], 'default');
   command.action((what: string, flags: Flags) =>
     run(async (session) => {
