@@ -28,7 +28,10 @@ export interface ReproduceOptions extends GridChoice {
   readonly victims?: readonly string[] | undefined;
   /** Where the data lies: `path` or `download`, for data sets that are read from files. */
   readonly dataPlace?: { readonly path?: string | undefined; readonly download?: boolean | undefined } | undefined;
-  /** Writes the defended models beside their cards. Defaults to true. */
+  /**
+   * Writes the defended models beside their cards; so it is when this is left out, but then what was finished without
+   * them stays as it is. `true` makes that again.
+   */
   readonly keepModels?: boolean | undefined;
   /** Groups at a time, each in a process of its own; 1, the default, runs them here. */
   readonly jobs?: number | undefined;
@@ -183,7 +186,8 @@ function prepare(options: ReproduceOptions): Prepared {
   checkLanes(options);
   const grid = chooseGrid(options.grid ?? paperGrid(options.scale ?? 'paper'), options.what, options);
   const tables = expandGrid(grid, options.precision);
-  return { grid, tables, groups: groupCells(tables), store: new CellStore(options.out ?? 'reproduction') };
+  const store = new CellStore(options.out ?? 'reproduction', { models: options.keepModels });
+  return { grid, tables, groups: groupCells(tables), store };
 }
 
 /** A device without a job of its own would stand idle. ERR_OPTION */

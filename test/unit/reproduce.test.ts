@@ -1,9 +1,12 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import type { PoisonManifest } from '../../src/attacks/poison.js';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
+import type { Precision } from '../../src/device.js';
 import { PadFtError } from '../../src/errors.js';
+import type { NativeDevice } from '../../src/native/contract.js';
 import type { RunCard } from '../../src/report/card.js';
 import { canonicalJson, contentKey } from '../../src/reproduce/canonical-json.js';
 import { expandGrid, groupCells } from '../../src/reproduce/cells.js';
@@ -22,9 +25,11 @@ import { tableLines } from '../../src/reproduce/figures.js';
 import { chooseGrid, type Grid, missingAttacks, paperGrid, readGrid } from '../../src/reproduce/grid.js';
 import { htmlPage } from '../../src/reproduce/html.js';
 import { reproduce } from '../../src/reproduce/index.js';
+import { judgementKey } from '../../src/reproduce/judgement.js';
 import { markdownTable } from '../../src/reproduce/markdown.js';
 import { PAPER_TABLE_3, paperFigure } from '../../src/reproduce/paper-figures.js';
 import { SCALES } from '../../src/reproduce/scales.js';
+import { CellStore } from '../../src/reproduce/store.js';
 import { TRAIN_DEFAULTS } from '../../src/train.js';
 
 const NOTHING = { defenses: new Map(), victims: new Map() };
@@ -222,6 +227,30 @@ test('a card’s class names are text on the page and in the CSV, and seeds are 
   const [none, , , pad] = tables.flatMap((table) => tableLines(table, states));
   expect(none).toMatchObject({ model: 'none', acc: { n: 2 }, paper: { acc: 91.82 } });
   expect(pad).toMatchObject({ model: 'default: PAD', returned: true, purity: { n: 2, sd: 0 }, note: '' });
+});
+
+test('a judgement is kept under the arithmetic that made it, not under the word that asked for it', async () => {
+  const { config } = await cardWith(['a'], 0.9);
+  const manifest = config.poison as PoisonManifest;
+  const key = (precision: Precision, device: NativeDevice) => judgementKey('model', manifest, precision, device);
+  expect(key('auto', 'cpu')).toBe(key('fp32', 'cpu'));
+  expect(key('auto', 'cuda:1')).toBe(key('tf32', 'cuda:0'));
+  const all = [key('auto', 'cpu'), key('auto', 'cuda'), key('bf16', 'cpu'), key('bf16', 'cuda'), key('fp32', 'cuda')];
+  expect(new Set(all).size).toBe(5);
+  expect(judgementKey('model', { ...manifest, tool: 'another' }, 'auto', 'cpu')).toBe(key('auto', 'cpu'));
+});
+
+test('a defence without its models is finished unless they are asked for', async () => {
+  const out = await mkdtemp(join(tmpdir(), 'pad-ft-store-'));
+  onTestFinished(() => rm(out, { recursive: true }));
+  const [cell] = cellsOf(oneTable({ defenses: ['default'] })).defenses;
+  if (cell === undefined) throw new Error('no cell');
+  const { config, ...card } = await cardWith(['a'], 0.9);
+  const folder = new CellStore(out).defenseFolder(cell);
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'card.json'), JSON.stringify({ ...card, config, files: [] }));
+  expect(await new CellStore(out).card(cell)).toMatchObject({ files: [] });
+  expect(await new CellStore(out, { models: true }).card(cell)).toBeNull();
 });
 
 test('text from elsewhere is text in HTML, Markdown and CSV', () => {

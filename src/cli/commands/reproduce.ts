@@ -48,7 +48,7 @@ interface Flags extends Omit<ComputeFlags, 'device'> {
   readonly seeds?: readonly number[];
   readonly path?: string;
   readonly download?: boolean;
-  readonly keepModels: boolean;
+  readonly keepModels?: boolean;
   readonly jobs: number;
   readonly device: readonly Device[];
   readonly dryRun?: boolean;
@@ -71,9 +71,10 @@ export function define(command: Command, run: Run): void {
     .option('--path <path>', 'CIFAR: the folder with the .bin files, one that holds it, or the .tar.gz')
     .option('--download', 'CIFAR: fetch the official archive into the cache when it is not there')
     .addOption(
-      new Option('--keep-models <true|false>', 'write the defended models beside their cards')
-        .argParser(parseBoolean)
-        .default(true),
+      new Option(
+        '--keep-models <true|false>',
+        'write the defended models beside their cards (default: true; given as true, also of cells finished without)',
+      ).argParser(parseBoolean),
     )
     .addOption(
       new Option('--jobs <count>', 'victims at a time, each in a process of its own')
