@@ -117,7 +117,9 @@ function victimCell(
 ): VictimCell {
   if (!isDatasetName(dataset)) throw invalidOption('datasets', 'a data set of this build', dataset);
   const rate = attack === NO_ATTACK ? 0 : asked;
-  const poison = { ...scale.poison, ...poisonOf(attack, policy, options), rate, seed };
+  const { draw, ...common } = scale.poison;
+  const drawn = draw !== undefined && !poisonsBatches(attack) ? { draw } : {};
+  const poison = { ...common, ...drawn, ...poisonOf(attack, policy, options), rate, seed };
   const train = trainSettings(scale, attack, seed);
   const datasetOptions = scale.datasetOptions[dataset] ?? {};
   const key = contentKey({
@@ -142,6 +144,11 @@ function victimCell(
     poison,
     train,
   };
+}
+
+/** True for an attack that draws no rows: how a scale draws them is not its business. */
+function poisonsBatches(attack: string): boolean {
+  return isAttackName(attack) && ATTACKS[attack].poisonsBatches;
 }
 
 /** The attack with its defaults spelt out, so that a default that changes makes another cell. */

@@ -7,7 +7,10 @@ import { PRESETS } from '../../src/defenses/pad-ft/options.js';
 import type { Precision } from '../../src/device.js';
 import { PadFtError } from '../../src/errors.js';
 import type { NativeDevice } from '../../src/native/contract.js';
+import { poisonSettings } from '../../src/poisoned-set.js';
 import type { RunCard } from '../../src/report/card.js';
+import type { TrainingCard } from '../../src/report/training-card.js';
+import { isTrainingAskedFor } from '../../src/reproduce/adopt.js';
 import { canonicalJson, contentKey } from '../../src/reproduce/canonical-json.js';
 import { expandGrid, groupCells } from '../../src/reproduce/cells.js';
 import { cellsCsv, csvCell } from '../../src/reproduce/csv.js';
@@ -28,9 +31,9 @@ import { reproduce } from '../../src/reproduce/index.js';
 import { judgementKey } from '../../src/reproduce/judgement.js';
 import { markdownTable } from '../../src/reproduce/markdown.js';
 import { PAPER_TABLE_3, paperFigure } from '../../src/reproduce/paper-figures.js';
-import { SCALES } from '../../src/reproduce/scales.js';
+import { SCALE_NAMES, SCALES, type ScaleName } from '../../src/reproduce/scales.js';
 import { CellStore } from '../../src/reproduce/store.js';
-import { TRAIN_DEFAULTS } from '../../src/train.js';
+import { type Poisoning, TRAIN_DEFAULTS } from '../../src/train.js';
 
 const NOTHING = { defenses: new Map(), victims: new Map() };
 
@@ -92,6 +95,32 @@ test('the cells of scale cpu are what poison and train make with those flags', (
   });
   expect(victim.poison).toMatchObject({ attack: 'badnets', rate: 0.1, policy: 'all-to-one', draw: 'uniform', seed: 0 });
   expect(defenses.map(({ planned }) => planned.settings)).toContainEqual(PRESETS.paper);
+});
+
+test('a scale’s way of drawing rows is left out where none are drawn, and moves no key', () => {
+  const cells = (scale: ScaleName) => groupCells(expandGrid(paperGrid(scale))).map(({ victim }) => victim);
+  for (const cell of SCALE_NAMES.flatMap(cells)) expect(() => poisonSettings(cell.poison), cell.name).not.toThrow();
+  const folders = cells('cpu').map(({ folder }) => folder);
+  expect(folders).toContain('cpu-cifar10-wanet-10pct-s0-4ae071a91c8c');
+  expect(folders).toContain('cpu-cifar10-badnets-10pct-s0-32bc9a4f2d57');
+  const drawn = cells('paper').filter(({ poison }) => poison.draw === 'backdoorbench');
+  expect(new Set(drawn.map(({ attack }) => attack))).toEqual(new Set(['badnets', 'blended', 'sig', 'none']));
+});
+
+test('a plan takes a victim for there only when it met the poison as the cell wants it', () => {
+  for (const [attack, wanted, other] of [
+    ['wanet', 'per-batch', 'stored'],
+    ['badnets', 'stored', 'per-batch'],
+  ] as const) {
+    const { victim } = cellsOf(oneTable({ attacks: [{ attack }] }));
+    const { policy, target = 0, seed, draw = 'uniform', attackOptions } = victim.poison;
+    const made = { policy, target, seed, draw, rate: 0.1, attack: { name: attack, options: attackOptions } };
+    const data = { name: 'cifar10', poison: made };
+    const training = (poisoning: Poisoning) =>
+      ({ data, settings: { flip: true, ...victim.train }, poisoning }) as unknown as TrainingCard;
+    expect(isTrainingAskedFor(training(wanted), victim), attack).toBe(true);
+    expect(isTrainingAskedFor(training(other), victim), attack).toBe(false);
+  }
 });
 
 test('an attack that this build lacks is listed, not refused', () => {

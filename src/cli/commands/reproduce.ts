@@ -67,7 +67,11 @@ export function define(command: Command, run: Run): void {
     .option('--defenses <names>', 'some of default, paper, oracle, random (default: all of them)', parseWords)
     .option('--seeds <numbers>', 'one victim for each (default: 0)', parseNumbers)
     .addOption(new Option('--out <folder>', 'where everything is kept').default('reproduction'))
-    .option('--victims <folder>', 'look here for victims that `pad-ft train` made; may be repeated', collect)
+    .option(
+      '--victims <folder>',
+      'look here for victims that `pad-ft train` made (not of wanet, poisoned batch by batch); may be repeated',
+      collect,
+    )
     .option('--path <path>', 'CIFAR: the folder with the .bin files, one that holds it, or the .tar.gz')
     .option('--download', 'CIFAR: fetch the official archive into the cache when it is not there')
     .addOption(
