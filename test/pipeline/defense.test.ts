@@ -60,7 +60,7 @@ let suspects: Dataset;
 async function makeCase(rate: number): Promise<Case> {
   const pair = await loadDatasetPair('synthetic', { train: 3000, test: 200 });
   const set = keep(await poison(pair, { attack: 'badnets', rate, target: 0 }, { device: 'cpu' }));
-  const training = await train(set.train, set, TRAINING, { device: 'cpu' });
+  const training = await train(set.train, set, TRAINING);
   return { set, training, victim: keep(training.model) };
 }
 
