@@ -27,6 +27,8 @@ export interface VictimCell {
   readonly datasetOptions: Readonly<Record<string, unknown>>;
   /** The attack as the grid names it; `none` for a clean model. */
   readonly attack: string;
+  /** How policy and options differ from the attack's defaults, for people: `all-to-all, patchSize 5`; mostly empty. */
+  readonly variant: string;
   readonly rate: number;
   readonly seed: number;
   /** False when the attack is not in this build: the cell is listed and skipped. */
@@ -138,6 +140,7 @@ function victimCell(
     dataset,
     datasetOptions,
     attack,
+    variant: rate === 0 ? '' : variantOf(attack, policy, options),
     rate,
     seed,
     available: attack === NO_ATTACK || isAttackName(attack),
@@ -162,6 +165,18 @@ function poisonOf(
   const first = policies[0];
   const own = policy ?? first;
   return { attack, ...(own && { policy: own }), attackOptions: { ...defaults, ...options } };
+}
+
+/** What is not the attack's own default; for an attack that this build lacks, whatever was named. */
+function variantOf(attack: string, policy: GridAttack['policy'], options: GridAttack['options']): string {
+  const own = isAttackName(attack) ? ATTACKS[attack] : undefined;
+  const changed = Object.entries(options ?? {}).filter(
+    ([name, value]) => own === undefined || Reflect.get(own.defaults, name) !== value,
+  );
+  return [
+    ...(policy === undefined || policy === own?.policies[0] ? [] : [policy]),
+    ...changed.map(([name, value]) => `${name} ${value}`).sort(),
+  ].join(', ');
 }
 
 function defensesOf(victim: VictimCell, { defenses, counts }: GridTable, scale: Scale): DefenseCell[] {

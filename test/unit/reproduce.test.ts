@@ -14,6 +14,7 @@ import { isTrainingAskedFor } from '../../src/reproduce/adopt.js';
 import { canonicalJson, contentKey } from '../../src/reproduce/canonical-json.js';
 import { expandGrid, groupCells } from '../../src/reproduce/cells.js';
 import { cellsCsv, csvCell } from '../../src/reproduce/csv.js';
+import { DEFENSE_NAMES } from '../../src/reproduce/defenses.js';
 import { meanOf, percentOf } from '../../src/reproduce/deviation.js';
 import { escapeHtml } from '../../src/reproduce/escape.js';
 import {
@@ -182,7 +183,7 @@ test('a device without a job of its own is refused', async () => {
 });
 
 test('the paper’s figures', () => {
-  const at = (dataset: string, attack: string, rate: number) => ({ dataset, attack, rate });
+  const at = (dataset: string, attack: string, rate: number) => ({ dataset, attack, rate, variant: '' });
   expect(paperFigure(at('cifar10', 'badnets', 0.1), 'none')).toEqual({ acc: 91.82, asr: 93.79 });
   expect(paperFigure(at('cifar10', 'blended', 0.1), 'PAD-FT')).toEqual({ acc: 83.4, asr: 6.56 });
   expect(paperFigure(at('cifar10', 'wanet', 0.05), 'DBD')).toEqual({ acc: 86.97, asr: 4.95 });
@@ -191,6 +192,36 @@ test('the paper’s figures', () => {
   expect(paperFigure(at('cifar10', 'badnets', 0.01), 'none')).toBeNull();
   expect([...PAPER_TABLE_3.keys()]).toEqual(SCALES.paper.counts);
   expect(PAPER_TABLE_3.get(3000)).toEqual({ acc: 83.91, asr: 8.82 });
+});
+
+test('the paper’s figures stand beside the cells that they are of, and beside no other', () => {
+  const papers = (change: Partial<Grid['tables'][number]>) =>
+    expandGrid(oneTable(change))
+      .flatMap((table) => tableLines(table, NOTHING))
+      .filter(({ paper, stage }) => paper !== null && stage !== 'victim')
+      .map(({ attack, model, paper }) => `${attack}, ${model}: ${paper?.asr}`);
+  const three = { defenses: DEFENSE_NAMES, counts: [1000] };
+  const ours = ['badnets, default: PAD-FT: 16.1', 'badnets, paper: PAD-FT: 16.1'];
+  expect(papers(three)).toEqual(ours);
+  for (const change of [{ datasets: ['cifar100'] }, { attacks: [{ attack: 'blended' }] }, { rates: [0.05] }])
+    expect(papers({ ...three, ...change })).toEqual([]);
+  expect(papers({ ...three, counts: [1500] })).toEqual([]);
+
+  const variants = [
+    { attack: 'badnets', policy: 'all-to-one' },
+    { attack: 'badnets', policy: 'all-to-all' },
+    { attack: 'badnets', options: { patchSize: 5, margin: 0 } },
+  ] as const;
+  const lines = expandGrid(oneTable({ attacks: variants, defenses: ['default'] })).flatMap((table) =>
+    tableLines(table, NOTHING),
+  );
+  const printed = lines.filter(({ paper }) => paper !== null);
+  expect(new Set(printed.map(({ attack }) => attack))).toEqual(new Set(['badnets']));
+  expect(printed).toHaveLength(5);
+  // Two variants of an attack are told apart.
+  const table = markdownTable('x', lines, []);
+  for (const name of ['badnets 10 %', 'badnets (all-to-all) 10 %', 'badnets (patchSize 5) 10 %'])
+    expect(table.replaceAll('\\', '')).toContain(`| ${name} | default: PAD-FT |`);
 });
 
 test('mean and sample standard deviation', () => {
