@@ -52,12 +52,14 @@ export function runDemo(
     ? { ...DEMO, datasetOptions: {}, defenses: undefined, train: { ...DEMO.train, flip: undefined } }
     : DEMO;
   const { poison, train, ...rest } = options;
+  // A given victim is not trained: the demonstration's own settings are not asked for then.
+  const own = options.victim === undefined ? base.train : {};
   return runExperiment(
     {
       ...base,
       ...given(rest),
       poison: { ...base.poison, ...given(poison ?? {}) },
-      train: given({ ...base.train, ...given(train ?? {}) }),
+      train: given({ ...own, ...given(train ?? {}) }),
     },
     context,
   );

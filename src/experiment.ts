@@ -4,8 +4,9 @@ import { defendAndJudge } from './defend-and-judge.js';
 import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-request.js';
 import type { DefenseProgress } from './defenses/pad-ft/index.js';
 import { type Device, type Precision, resolveDevice, resolvePrecision } from './device.js';
-import { invalidOption } from './errors.js';
+import { invalidOption, PadFtError } from './errors.js';
 import { openFolder, removeFile } from './formats/folder.js';
+import { safeText } from './formats/terminal.js';
 import { MemoryWatch } from './memory.js';
 import type { Model } from './model.js';
 import { loadModel } from './model-file.js';
@@ -46,7 +47,7 @@ export interface ExperimentOptions {
    * rows and poisons every batch anew, as published; `stored` trains on the set that the defender sees, as for all others.
    */
   readonly poisoning?: Poisoning | undefined;
-  /** A trained victim's file, instead of training one. */
+  /** A trained victim's file, instead of training one: `train`, `poisoning` and `resume` are refused beside it. */
   readonly victim?: string | undefined;
   /** Defaults to both presets. */
   readonly defenses?: readonly DefenseRequest[] | undefined;
@@ -215,9 +216,33 @@ function checkSettings(options: ExperimentOptions, requests: readonly DefenseReq
   poisonSettings({ seed, ...options.poison });
   trainSettings({ seed, ...options.train });
   choice('poisoning', poisoning, POISONINGS);
+  refuseTraining(options);
   if (victim !== undefined && resolve(dirname(victim)) === resolve(folder) && isDefenseFile(basename(victim))) {
     throw invalidOption('victim', `a file that the run in ${folder} does not replace`, victim);
   }
+}
+
+/**
+ * A given victim is not trained: what says how would do nothing. `spell` names the option as the caller knows it.
+ *
+ * @internal Shared with the command line.
+ * @throws PadFtError ERR_OPTION naming the first
+ */
+export function refuseTraining(
+  { victim, train = {}, poisoning, resume }: Pick<ExperimentOptions, 'victim' | 'train' | 'poisoning' | 'resume'>,
+  spell: (option: string) => string = (option) => option,
+): void {
+  if (victim === undefined) return;
+  const settings = Object.entries(train).filter(([, value]) => value !== undefined);
+  const [first] = [
+    ...settings.map(([name]) => `train.${name}`),
+    ...(poisoning === undefined ? [] : ['poisoning']),
+    ...(resume === true ? ['resume'] : []),
+  ];
+  if (first === undefined) return;
+  const name = spell(first);
+  const message = safeText(`${name}: the victim ${victim} is not trained here; leave it out, or ${spell('victim')}`);
+  throw new PadFtError('ERR_OPTION', message, { details: { path: name, victim } });
 }
 
 async function openVictim(path: string, device: Device, say: (event: ExperimentEvent) => void): Promise<Model> {

@@ -13,6 +13,7 @@ import type { Trigger } from './attacks/trigger.js';
 import { Dataset } from './dataset.js';
 import type { DatasetPair } from './datasets/image-set.js';
 import type { Device } from './device.js';
+import { invalidOption } from './errors.js';
 import type { WarpRecipe } from './native/contract.js';
 import type { RunContext } from './native/job.js';
 import { choice, integer, number, withDefaults } from './options.js';
@@ -30,6 +31,7 @@ export interface PoisonSettings {
   readonly policy: LabelPolicyName;
   readonly target: number;
   readonly seed: number;
+  /** Of rows; an attack that marks blocks of them (WaNet) takes the default alone. */
   readonly draw: PoisonDraw;
 }
 
@@ -53,6 +55,11 @@ export function poisonSettings(given: Partial<PoisonSettings> = {}): PoisonSetti
   attack.check(settings.attackOptions);
   choice('attack.policy', settings.policy, attack.policies);
   choice('attack.draw', settings.draw, POISON_DRAWS);
+  // It would change nothing, and the manifest would say that it had.
+  if (attack.poisonsBatches && settings.draw !== POISON_DEFAULTS.draw) {
+    const expected = `it to be left out: ${attack.name} draws no rows, it marks blocks of them`;
+    throw invalidOption('attack.draw', expected, settings.draw);
+  }
   number('attack.rate', settings.rate, 0, 1);
   integer('attack.seed', settings.seed, 0);
   if (settings.policy !== 'all-to-all') integer('attack.target', settings.target, 0);

@@ -126,12 +126,13 @@ export async function train(
   const settings = trainSettings(given);
   checkBatches(settings, data.count, context.recipe);
   throwIfAborted(context.signal);
-  const start = await begin(data, normalisation, settings, context);
-  const { model, trainer } = start;
-  const history = [...start.history];
-  const precision = resolvePrecision(settings.precision, model.device, 'training');
+  // Whatever may be refused comes before there is a model and a trainer to free.
+  const precision = resolvePrecision(settings.precision, data.device, 'training');
   const recipe = context.recipe ?? null;
   const identity = fingerprint(data, normalisation, recipe);
+  const start = await begin(data, normalisation, settings, identity, context);
+  const { model, trainer } = start;
+  const history = [...start.history];
   const checkpoint = new CheckpointWriter(context.checkpoint, history.length, identity);
   try {
     for (let epoch = history.length; epoch < settings.epochs; epoch++) {
@@ -235,13 +236,14 @@ async function begin(
   data: Dataset,
   normalisation: Normalisation,
   settings: TrainSettings,
+  identity: string,
   context: TrainContext,
 ): Promise<Start> {
   const { momentum, weightDecay } = settings;
   const makeTrainer = (model: Model) =>
     callNative(() => loadAddon().createTrainer(model.native, { momentum, weightDecay }));
   if (context.resume && context.checkpoint !== undefined && existsSync(context.checkpoint)) {
-    return resume(context.checkpoint, data, normalisation, settings, context, makeTrainer);
+    return resume(context.checkpoint, data, settings, identity, context, makeTrainer);
   }
   const model = Model.create({
     name: settings.model,
@@ -252,7 +254,12 @@ async function begin(
     seed: streamSeed(settings.seed, 'init'),
     device: data.device,
   });
-  return { model, trainer: makeTrainer(model), history: [] };
+  try {
+    return { model, trainer: makeTrainer(model), history: [] };
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
 }
 
 interface Checkpoint {
@@ -272,8 +279,8 @@ const checkCheckpoint = object<Checkpoint>({
 async function resume(
   path: string,
   data: Dataset,
-  normalisation: Normalisation,
   settings: TrainSettings,
+  identity: string,
   context: TrainContext,
   makeTrainer: (model: Model) => NativeTrainer,
 ): Promise<Start> {
@@ -288,7 +295,7 @@ async function resume(
     const changed: string[] = Object.keys(settings).filter(
       (key) => Reflect.get(before.settings, key) !== Reflect.get(settings, key),
     );
-    if (before.data !== fingerprint(data, normalisation, context.recipe ?? null)) changed.push('the training set');
+    if (before.data !== identity) changed.push('the training set');
     if (changed.length > 0) {
       const problem = `was made with something else (${changed.join(', ')}); use the same, or train without --resume`;
       throw checkpointError(path, problem, { changed });

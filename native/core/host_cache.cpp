@@ -41,11 +41,6 @@ uint64_t physical_memory() {
   return static_cast<uint64_t>(pages) * static_cast<uint64_t>(page);
 }
 
-// More than this is given back at once: the cache must not make a small machine swap, or a container be killed.
-size_t default_limit() {
-  return static_cast<size_t>(std::min(kMostKept, usable_memory("/sys/fs/cgroup", "/proc/self/cgroup") / 4));
-}
-
 // Sizes are rounded up to an eighth of their power of two, so that nearly equal sizes share blocks.
 size_t size_class(size_t bytes) {
   size_t power = kSmallest;
@@ -59,7 +54,7 @@ struct Cache {
   std::unordered_map<size_t, std::vector<void*>> free_blocks;
   std::unordered_map<void*, size_t> sizes;  // of every block handed out or kept
   size_t kept = 0;
-  HostMemory memory{default_limit(), &c10::alloc_cpu};
+  HostMemory memory{default_host_limit(usable_memory("/sys/fs/cgroup", "/proc/self/cgroup")), &c10::alloc_cpu};
 };
 
 // Never destroyed: tensors may outlive every static object at exit.
@@ -164,6 +159,9 @@ void empty_host_cache() {
   c.free_blocks.clear();
   c.kept = 0;
 }
+
+// More than this is given back at once: the cache must not make a small machine swap, or a container be killed.
+std::size_t default_host_limit(uint64_t usable) { return static_cast<std::size_t>(std::min(kMostKept, usable / 4)); }
 
 HostMemory exchange_host_memory(HostMemory memory) {
   std::lock_guard<std::mutex> lock(cache().mutex);

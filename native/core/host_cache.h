@@ -25,6 +25,9 @@ std::size_t host_cache_bytes();
 /// @param own_groups the file that names the process's own group; it need not be there
 uint64_t usable_memory(const std::string& cgroups, const std::string& own_groups);
 
+/// How much the cache keeps by default where the process may use this many bytes: a quarter, and 4 GiB at most.
+std::size_t default_host_limit(uint64_t usable);
+
 /// How much the cache keeps at most, in bytes, and where its blocks come from. `allocate` throws when it cannot, and
 /// what it gives is freed by c10::free_cpu.
 struct HostMemory {

@@ -141,11 +141,22 @@ CASE("host cache", "keeps no more than its limit") {
 }
 
 CASE("host cache", "by default keeps a quarter of the memory at most, and never more than 4 GiB") {
+  EXPECT_EQUAL(default_host_limit(uint64_t{2} << 30), size_t{536'870'912});
+  EXPECT_EQUAL(default_host_limit(uint64_t{16} << 30), size_t{4'294'967'296});
+  EXPECT_EQUAL(default_host_limit(uint64_t{512} << 30), size_t{4'294'967'296});
+  EXPECT_EQUAL(default_host_limit(65'536), size_t{16'384});
+
+  // What is in force, beside what the kernel says the machine has. Control groups may allow less.
   const auto standard = exchange_host_memory({0, &c10::alloc_cpu});
   exchange_host_memory(standard);
-  const auto usable = usable_memory("/sys/fs/cgroup", "/proc/self/cgroup");
-  EXPECT_EQUAL(standard.limit, std::min(uint64_t{4} << 30, usable / 4));
+  std::ifstream file("/proc/meminfo");
+  std::string name;
+  uint64_t kibibytes = 0;
+  file >> name >> kibibytes;
+  EXPECT_EQUAL(name, std::string("MemTotal:"));
   EXPECT(standard.limit > 0);
+  EXPECT(standard.limit <= kibibytes * 1024 / 4);
+  EXPECT(standard.limit <= size_t{4'294'967'296});
 }
 
 CASE("host cache", "is emptied when an allocation fails, which is tried once more") {

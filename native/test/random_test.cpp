@@ -37,6 +37,17 @@ CASE("random", "uniform draws stay in their range and fill it") {
   }
 }
 
+CASE("random", "draws between two numbers round their product, as processors without a fused multiply-add do") {
+  Stream drawn(5), plain(5);
+  int fused = 0;
+  for (int i = 0; i < 1000; ++i) {
+    // Volatile: the compiler cannot join it with the sum.
+    const volatile double product = (0.3 - -0.1) * plain.uniform();
+    if (drawn.uniform(-0.1, 0.3) != -0.1 + product) ++fused;
+  }
+  EXPECT_EQUAL(fused, 0);
+}
+
 CASE("random", "integers below a bound are equally frequent") {
   Stream stream(11);
   std::vector<int> count(5, 0);

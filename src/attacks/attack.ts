@@ -71,6 +71,8 @@ export interface Attack<O extends object = object> {
   readonly summary: string;
   /** The label policies it can follow, the usual one first. */
   readonly policies: readonly [LabelPolicyName, ...LabelPolicyName[]];
+  /** True when it poisons training batches: no rows are drawn then, a stored set is marked block by block. */
+  readonly poisonsBatches: boolean;
   readonly options: readonly AttackOption[];
   readonly defaults: Readonly<O>;
   /** What can be said without the images: ERR_OPTION for an unknown option or a value out of range. */
@@ -96,7 +98,9 @@ export interface AttackDefinition<O extends object> {
     options: Readonly<O>,
     shape: ImageShape,
     seed: number,
-  ): { readonly trigger: Trigger; readonly triggerName: string; readonly perBatch?: PerBatch };
+  ): { readonly trigger: Trigger; readonly triggerName: string };
+  /** How its training poisons batches, from complete, checked options; left out by attacks that mark rows once. */
+  perBatch?(options: Readonly<O>): PerBatch;
 }
 
 /** An attack from its definition. */
@@ -115,13 +119,15 @@ export function defineAttack<O extends object>(definition: AttackDefinition<O>):
     paper,
     summary,
     policies,
+    poisonsBatches: definition.perBatch !== undefined,
     options,
     defaults,
     check: (given) => checkOptions(name, options, given),
     build(given, shape, seed = 0) {
       checkOptions(name, options, given);
       const complete: O = { ...defaults, ...withoutUndefined(given) };
-      const { trigger, triggerName, perBatch = null } = definition.draw(complete, shape, seed);
+      const { trigger, triggerName } = definition.draw(complete, shape, seed);
+      const perBatch = definition.perBatch?.(complete) ?? null;
       const description = describeTrigger(trigger, shape);
       return { attack: name, trigger, triggerName, description, options: jsonOptions(complete), perBatch };
     },

@@ -35,7 +35,7 @@ export interface PoisonOptions {
   /** An integer ≥ 0; for the draw `backdoorbench` below 2³², as NumPy demands. */
   readonly seed: number;
   readonly draw: PoisonDraw;
-  /** For an attack that poisons training batches: no row is drawn then, blocks are marked. */
+  /** For an attack that poisons training batches: blocks are marked then, and `seed` and `draw` do not matter. */
   readonly perBatch?: PerBatch | null;
 }
 

@@ -75,13 +75,13 @@ export const wanet = defineAttack<WaNetOptions>({
       help: "largest angle of its own training's augmentation, in degrees",
     },
   },
-  draw({ gridSize, strength, gridRescale, crossRatio, rotation }, shape, seed) {
+  draw({ gridSize, strength, gridRescale }, shape, seed) {
     const random = new Random(streamSeed(seed, 'warp'));
     const field = Float32Array.from({ length: 2 * gridSize * gridSize }, () => 2 * random.uniform() - 1);
     return {
       trigger: { kind: 'warp', grid: warpGrid(field, { strength, rescale: gridRescale }, shape) },
       triggerName: `warp of ${gridSize}×${gridSize} control points, strength ${strength}`,
-      perBatch: { crossRatio, rotation },
     };
   },
+  perBatch: ({ crossRatio, rotation }) => ({ crossRatio, rotation }),
 });

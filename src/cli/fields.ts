@@ -139,7 +139,7 @@ export const POISON_GROUP: SettingGroup<PoisonFlags> = {
     },
     target: { help: 'target class; all-to-all has none' },
     draw: {
-      help: "how rows are drawn; backdoorbench gives BackdoorBench's rows at the same seed",
+      help: "how rows are drawn, not for wanet; backdoorbench gives BackdoorBench's rows at the same seed",
       words: POISON_DRAWS,
     },
   },

@@ -37,7 +37,7 @@ export async function writeFileAtomic(
 ): Promise<WrittenFile> {
   const target = resolve(path);
   await refuseIrregularTarget(path, target);
-  const temporary = join(dirname(target), temporaryName(basename(target)));
+  const temporary = temporaryBeside(target);
   const handle = await step(path, () => open(temporary, 'wx', 0o600));
   let pending = true;
   try {
@@ -64,10 +64,10 @@ export async function writeJsonAtomic(path: string, value: unknown): Promise<Wri
   return writeFileAtomic(path, `${text}\n`);
 }
 
-/** The name of a file that is still being written; `isTemporaryOf` recognises it. */
-function temporaryName(name: string): string {
+/** Where a file is while it is still being made, in the same folder; `isTemporaryOf` recognises it. */
+export function temporaryBeside(path: string): string {
   // Long names are cut so that the temporary one still fits in the 255 bytes most file systems allow.
-  return `.${name.slice(0, 40)}.${randomBytes(6).toString('hex')}.tmp`;
+  return join(dirname(path), `.${basename(path).slice(0, 40)}.${randomBytes(6).toString('hex')}.tmp`);
 }
 
 /** True when `entry` is a temporary file that a write of `name` left in its folder (killed, or still running). */

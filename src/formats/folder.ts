@@ -1,7 +1,8 @@
-import { access, constants, copyFile, link, mkdir, readdir, stat, unlink } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { access, constants, link, mkdir, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PadFtError } from '../errors.js';
-import { isTemporaryOf } from './atomic-file.js';
+import { isTemporaryOf, temporaryBeside, writeFileAtomic } from './atomic-file.js';
 import { describeFileProblem, errorNumber } from './file-problem.js';
 import { safeText } from './terminal.js';
 
@@ -43,13 +44,34 @@ export async function removeFile(path: string): Promise<void> {
 }
 
 /**
- * Gives a file a second name, in place of what is there: a hard link, or a copy across file systems.
+ * Gives a file a second name, in place of what is there: a hard link, or a copy across file systems. The name only ever
+ * points at a whole file; when this fails, at the one that was there.
  *
  * @throws PadFtError ERR_FILE_WRITE
  */
 export async function shareFile(from: string, to: string): Promise<void> {
-  await removeFile(to);
-  await attempt(to, `could not be made from ${from}`, () => link(from, to).catch(() => copyFile(from, to)));
+  const temporary = temporaryBeside(to);
+  await attempt(to, `could not be made from ${from}`, async () => {
+    const linked = await link(from, temporary).then(
+      () => true,
+      () => false,
+    );
+    if (!linked) {
+      await writeFileAtomic(to, bytesOf(from));
+      return;
+    }
+    try {
+      await rename(temporary, to);
+    } finally {
+      // Still there after a failure, and where both names were of one file already: then a rename does nothing.
+      await unlink(temporary).catch(() => {});
+    }
+  });
+}
+
+/** Opened when it is read: a stream that nobody reads yet would throw its error where nobody can catch it. */
+async function* bytesOf(path: string): AsyncIterable<Uint8Array> {
+  yield* createReadStream(path);
 }
 
 /** Removes what processes killed in the middle of a write of these names have left behind in a folder. */
@@ -70,6 +92,7 @@ async function attempt(path: string, what: string, action: () => Promise<unknown
   try {
     await action();
   } catch (error) {
+    if (error instanceof PadFtError) throw error;
     const problem = describeFileProblem(error);
     throw new PadFtError('ERR_FILE_WRITE', safeText(`${path}: ${what}: ${problem}`), {
       details: { path, problem, errno: errorNumber(error) || null },

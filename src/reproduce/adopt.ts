@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { ATTACKS, isAttackName } from '../attacks/index.js';
 import type { PoisonManifest } from '../attacks/poison.js';
 import { sameProvenance } from '../datasets/provenance.js';
 import { openRegularFile } from '../formats/file-problem.js';
@@ -33,9 +34,10 @@ export function isTrainingOf({ data, settings, poisoning = 'stored' }: TrainingC
  * True when a training was asked for in the same words as the cell: what a plan may promise without the data. Whether it
  * is the same data is seen when the cell runs.
  */
-export function isTrainingAskedFor({ data, settings }: TrainingCard, cell: VictimCell): boolean {
+export function isTrainingAskedFor(training: TrainingCard, cell: VictimCell): boolean {
+  const { data, settings, poisoning = 'stored' } = training;
   const { poison } = data;
-  if (poison === null || data.name !== cell.dataset) return false;
+  if (poison === null || data.name !== cell.dataset || poisoning !== poisoningOf(cell)) return false;
   const { attack, attackOptions, policy, target, seed, draw } = { ...POISON_DEFAULTS, ...cell.poison };
   const asked = { attack, options: attackOptions, policy, target, seed, draw, rate: cell.rate };
   const found = {
@@ -46,6 +48,11 @@ export function isTrainingAskedFor({ data, settings }: TrainingCard, cell: Victi
     (cell.rate === 0 ? poison.counts.poisoned === 0 : canonicalJson(asked) === canonicalJson(found)) &&
     canonicalJson(settings) === canonicalJson({ flip: settings.flip, ...cell.train })
   );
+}
+
+/** How a cell's victim meets the poison: as its attack was published. At rate 0 there is none to meet. */
+function poisoningOf({ attack, rate }: VictimCell): Poisoning {
+  return rate > 0 && isAttackName(attack) && ATTACKS[attack].poisonsBatches ? 'per-batch' : 'stored';
 }
 
 /** What is left of a manifest when whatever does not change the training set is taken away, and the provenance. */

@@ -27,6 +27,8 @@ export interface VictimCell {
   readonly datasetOptions: Readonly<Record<string, unknown>>;
   /** The attack as the grid names it; `none` for a clean model. */
   readonly attack: string;
+  /** How policy and options differ from the attack's defaults, for people: `all-to-all, patchSize 5`; mostly empty. */
+  readonly variant: string;
   readonly rate: number;
   readonly seed: number;
   /** False when the attack is not in this build: the cell is listed and skipped. */
@@ -117,7 +119,9 @@ function victimCell(
 ): VictimCell {
   if (!isDatasetName(dataset)) throw invalidOption('datasets', 'a data set of this build', dataset);
   const rate = attack === NO_ATTACK ? 0 : asked;
-  const poison = { ...scale.poison, ...poisonOf(attack, policy, options), rate, seed };
+  const { draw, ...common } = scale.poison;
+  const drawn = draw !== undefined && !poisonsBatches(attack) ? { draw } : {};
+  const poison = { ...common, ...drawn, ...poisonOf(attack, policy, options), rate, seed };
   const train = trainSettings(scale, attack, seed);
   const datasetOptions = scale.datasetOptions[dataset] ?? {};
   const key = contentKey({
@@ -136,12 +140,18 @@ function victimCell(
     dataset,
     datasetOptions,
     attack,
+    variant: rate === 0 ? '' : variantOf(attack, policy, options),
     rate,
     seed,
     available: attack === NO_ATTACK || isAttackName(attack),
     poison,
     train,
   };
+}
+
+/** True for an attack that draws no rows: how a scale draws them is not its business. */
+function poisonsBatches(attack: string): boolean {
+  return isAttackName(attack) && ATTACKS[attack].poisonsBatches;
 }
 
 /** The attack with its defaults spelt out, so that a default that changes makes another cell. */
@@ -155,6 +165,18 @@ function poisonOf(
   const first = policies[0];
   const own = policy ?? first;
   return { attack, ...(own && { policy: own }), attackOptions: { ...defaults, ...options } };
+}
+
+/** What is not the attack's own default; for an attack that this build lacks, whatever was named. */
+function variantOf(attack: string, policy: GridAttack['policy'], options: GridAttack['options']): string {
+  const own = isAttackName(attack) ? ATTACKS[attack] : undefined;
+  const changed = Object.entries(options ?? {}).filter(
+    ([name, value]) => own === undefined || Reflect.get(own.defaults, name) !== value,
+  );
+  return [
+    ...(policy === undefined || policy === own?.policies[0] ? [] : [policy]),
+    ...changed.map(([name, value]) => `${name} ${value}`).sort(),
+  ].join(', ');
 }
 
 function defensesOf(victim: VictimCell, { defenses, counts }: GridTable, scale: Scale): DefenseCell[] {

@@ -2,10 +2,10 @@ import type { Stage } from '../defenses/pad-ft/gate.js';
 import type { ErrorCode } from '../errors.js';
 import type { Evaluation } from '../evaluate.js';
 import type { CardRow, RunCard } from '../report/card.js';
-import type { CellGroup, DefenseCell, TableCells, VictimCell } from './cells.js';
+import type { CellGroup, DefenseCell, TableCells } from './cells.js';
 import { findDefense } from './defenses.js';
 import { type MeanOf, meanOf } from './deviation.js';
-import { PAPER_COLUMNS, PAPER_TABLE_3, type PaperFigure, paperFigure } from './paper-figures.js';
+import { PAPER_COLUMNS, type PaperFigure, type PaperSetting, paperFigure } from './paper-figures.js';
 
 /** Where a cell stands. */
 export type CellState =
@@ -23,6 +23,7 @@ export interface GridStates {
 /** A line of a table: one model, averaged over its seeds. Fractions in [0, 1], seconds. */
 export interface TableLine {
   readonly dataset: string;
+  /** With its variant, where it is not the attack's default: `badnets (all-to-all)`. */
   readonly attack: string;
   readonly rate: number;
   /** n where the table varies it. */
@@ -66,10 +67,14 @@ export function tableLines({ table, victims }: TableCells, states: GridStates): 
   ]);
 }
 
-/** Over every seed of a row alike: the victims are of one setting. */
-function settingOf(groups: readonly CellGroup[]): Pick<VictimCell, 'dataset' | 'attack' | 'rate'> {
-  const { dataset, attack, rate } = (groups[0] as CellGroup).victim;
-  return { dataset, attack, rate };
+/** What a row is about, over every seed alike: as the paper may have it, and as its lines say it. */
+function settingOf(groups: readonly CellGroup[]): {
+  readonly printed: PaperSetting;
+  readonly setting: Pick<TableLine, 'dataset' | 'attack' | 'rate'>;
+} {
+  const { dataset, attack, variant, rate } = (groups[0] as CellGroup).victim;
+  const name = variant === '' ? attack : `${attack} (${variant})`;
+  return { printed: { dataset, attack, variant, rate }, setting: { dataset, attack: name, rate } };
 }
 
 const EMPTY = {
@@ -87,7 +92,7 @@ const EMPTY = {
 } as const;
 
 function noneLine(groups: readonly CellGroup[], states: GridStates): TableLine {
-  const setting = settingOf(groups);
+  const { printed, setting } = settingOf(groups);
   const evaluations = groups.map((group) => victimEvaluation(group, states));
   const missing = groups.filter((_, i) => evaluations[i] === null);
   return {
@@ -98,7 +103,7 @@ function noneLine(groups: readonly CellGroup[], states: GridStates): TableLine {
     model: 'none',
     defense: null,
     stage: 'victim',
-    paper: paperFigure(setting, 'none'),
+    paper: paperFigure(printed, 'none'),
     note: missing.length === 0 ? '' : noteOf(missing.map((group) => groupState(group, states))),
   };
 }
@@ -120,9 +125,9 @@ export function victimEvaluation({ victim, defenses }: CellGroup, states: GridSt
 
 /** The columns of the paper that are not ours: printed, so that its table is there as a whole. */
 function otherPapers(groups: readonly CellGroup[]): TableLine[] {
-  const setting = settingOf(groups);
+  const { printed, setting } = settingOf(groups);
   return PAPER_COLUMNS.filter((column) => column === 'DBD' || column === 'MM-BD').flatMap((column) => {
-    const paper = paperFigure(setting, column);
+    const paper = paperFigure(printed, column);
     if (paper === null) return [];
     return [
       {
@@ -145,7 +150,7 @@ function defenseLines(
   count: number | null,
   states: GridStates,
 ): TableLine[] {
-  const setting = settingOf(groups);
+  const { printed, setting } = settingOf(groups);
   const cells = groups.flatMap(({ defenses }) => defenses.filter((it) => it.column === name && it.count === count));
   const found = cells.map((cell) => stateOf(cell, states));
   const rows = found.flatMap((it) => (it.state === 'done' ? it.card.rows.slice(0, 1) : []));
@@ -169,12 +174,7 @@ function defenseLines(
       baseRate: meanOf(rows.map((row) => targetPurity(row)?.baseRate)),
       auroc: meanOf(rows.map(({ figures }) => figures?.auroc.targetLabel ?? figures?.auroc.overall)),
       seconds: meanOf(rows.map((row) => secondsUpTo(row, stage))),
-      paper:
-        count === null
-          ? paper && paperFigure(setting, paper)
-          : stage === 'pad-ft'
-            ? (PAPER_TABLE_3.get(count) ?? null)
-            : null,
+      paper: paper && paperFigure(printed, paper, count),
       returned: rows.length > 0 && rows.every((row) => row.returned === stage),
       note: notes.filter((note) => note !== '').join('; '),
     };

@@ -20,9 +20,8 @@ import { type Poisoning, TRAIN_DEFAULTS, type TrainSettings } from '../train.js'
 import { writeTruth } from '../truth-file.js';
 import { trainVictim } from '../victim.js';
 import { findTraining, isTrainingOf, modelIsWhole, type WantedTraining } from './adopt.js';
-import { contentKey } from './canonical-json.js';
 import { type CellGroup, planOne } from './cells.js';
-import { JUDGEMENT_FILE, readJudgement, writeJudgement } from './judgement.js';
+import { JUDGEMENT_FILE, judgementKey, readJudgement, writeJudgement } from './judgement.js';
 import { CellStore } from './store.js';
 
 /** Victims meet the poison as their attack was published. */
@@ -97,7 +96,7 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
 
   const { model, training } = await obtainVictim(task, folder, pair, set, device, watch, context);
   using victim = model;
-  const before = await judged(task, folder, victim, training, set, watch, context);
+  const before = await judged(task, folder, victim, training, set, device, watch, context);
   warnOfWeakVictim(before, say);
 
   const shared = [...watch.costs];
@@ -250,12 +249,12 @@ async function judged(
   victim: Model,
   training: TrainingCard,
   set: PoisonedSet,
+  device: NativeDevice,
   watch: MemoryWatch,
   { signal, onEvent }: ExperimentContext,
 ): Promise<VictimFigures> {
-  const { tool: _, ...manifest } = set.manifest;
   const model = training.files.find(({ path }) => path === TRAINING_FILES.victim)?.sha256;
-  const key = contentKey({ model, manifest, precision });
+  const key = judgementKey(model, set.manifest, precision, device);
   const before = await readJudgement(folder, key, set.train.count);
   if (before !== null) return before;
   onEvent?.({ type: 'stage', stage: 'judge', text: `${cell.name}: judging the victim` });

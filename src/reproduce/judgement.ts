@@ -1,10 +1,14 @@
 import { join } from 'node:path';
+import type { PoisonManifest } from '../attacks/poison.js';
+import { type Precision, resolvePrecision } from '../device.js';
 import { PadFtError } from '../errors.js';
 import { checkFile } from '../formats/json-shape.js';
 import { readSafetensors, writeSafetensors } from '../formats/safetensors.js';
 import { checkEvaluation } from '../formats/training-shape.js';
+import type { NativeDevice } from '../native/contract.js';
 import type { VictimFigures } from '../report/judge.js';
 import { copyOf } from '../truth-file.js';
+import { contentKey } from './canonical-json.js';
 
 /**
  * A victim's judgement beside the victim: predicting every training row takes minutes on a processor, and each defence
@@ -12,9 +16,26 @@ import { copyOf } from '../truth-file.js';
  */
 export const JUDGEMENT_FILE = 'judgement.safetensors';
 
-/** What a judgement belongs to: `contentKey` of victim, data and precision. */
+/** What a judgement belongs to: `judgementKey`. */
 const KEY = 'pad-ft.judgement';
 const EVALUATION = 'pad-ft.evaluation';
+
+/**
+ * The key of a judgement: victim, data and the arithmetic that is used. Not the word that asks for it: `auto` is another
+ * arithmetic on another kind of device.
+ */
+export function judgementKey(
+  model: string | undefined,
+  { tool: _, ...manifest }: PoisonManifest,
+  precision: Precision,
+  device: NativeDevice,
+): string {
+  const arithmetic = {
+    device: device === 'cpu' ? 'cpu' : 'cuda',
+    precision: resolvePrecision(precision, device, 'evaluation'),
+  };
+  return contentKey({ model, manifest, ...arithmetic });
+}
 
 /** @throws PadFtError ERR_FILE_WRITE */
 export async function writeJudgement(folder: string, key: string, figures: VictimFigures): Promise<void> {

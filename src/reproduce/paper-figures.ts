@@ -53,17 +53,35 @@ const ROWS: readonly PaperRow[] = [
   row('II', 'cifar100', 'wanet', [71.94, 99.94], [61.8, 1.26], [62.93, 0.39], [65.93, 0.12], [62.78, 0.07]),
 ];
 
-/** What the paper prints for this setting; null when it has no such row. */
-export function paperFigure(
-  { dataset, attack, rate }: { readonly dataset: string; readonly attack: string; readonly rate: number },
-  column: PaperColumn,
-): PaperFigure | null {
+/** What a row of the paper's tables is about. */
+export interface PaperSetting {
+  readonly dataset: string;
+  readonly attack: string;
+  /** How the attack differs from its defaults; empty when it does not. The paper knows no variants. */
+  readonly variant: string;
+  readonly rate: number;
+}
+
+/**
+ * What the paper prints for this setting, in tables I and II or, where n is given, in table III; null when it has no such
+ * row.
+ */
+export function paperFigure(setting: PaperSetting, column: PaperColumn, n: number | null = null): PaperFigure | null {
+  const { dataset, attack, variant, rate } = setting;
+  if (variant !== '') return null;
+  if (n !== null) {
+    const own = TABLE_3.dataset === dataset && TABLE_3.attack === attack && TABLE_3.rate === rate;
+    return own && column === 'PAD-FT' ? (PAPER_TABLE_3.get(n) ?? null) : null;
+  }
   const found = ROWS.find((it) => it.dataset === dataset && it.attack === attack && it.rate === rate);
   const cell = found?.cells[PAPER_COLUMNS.indexOf(column)];
   return cell === undefined ? null : { acc: cell[0], asr: cell[1] };
 }
 
-/** Table III: PAD-FT over n, the rows of D_c. The paper names neither attack nor rate nor data set. */
+/** Of table III: the paper names neither attack nor rate nor data set [A]. */
+const TABLE_3 = { dataset: 'cifar10', attack: 'badnets', rate: 0.1 } as const;
+
+/** Table III: PAD-FT over n, the rows of D_c. */
 export const PAPER_TABLE_3: ReadonlyMap<number, PaperFigure> = new Map([
   [1000, { acc: 83.43, asr: 16.1 }],
   [2000, { acc: 84.7, asr: 9.96 }],

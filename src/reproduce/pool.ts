@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { Device } from '../device.js';
 import { PadFtError } from '../errors.js';
 import { type CellFailure, type GroupContext, type GroupEvent, type GroupTask, runGroup } from './group.js';
 
@@ -13,14 +14,23 @@ export type WorkerReply =
   | { readonly type: 'done'; readonly failures: readonly CellFailure[] }
   | { readonly type: 'error'; readonly error: { readonly code: PadFtError['code']; readonly message: string } };
 
+/** A group that runs wherever a lane is free. */
+export type PooledTask = Omit<GroupTask, 'device'>;
+
 export interface PoolOptions extends GroupContext {
-  /** Groups at a time; 1 runs them in this process. */
+  /** Lanes: groups at a time; 1 runs them in this process. */
   readonly jobs: number;
+  /** At least one. A lane keeps its device, whichever groups it comes to run; where lanes are more, they share. */
+  readonly devices: readonly Device[];
   /** Processor threads of each child; an equal share of the machine's when left out. */
   readonly threads?: number | undefined;
   /** After each group, in the order they end. */
-  readonly onGroup: (task: GroupTask, failures: readonly CellFailure[]) => Promise<void>;
+  readonly onGroup: (task: PooledTask, failures: readonly CellFailure[]) => Promise<void>;
+  /** The program of a child; another one for tests. */
+  readonly worker?: URL | undefined;
 }
+
+const WORKER = new URL('./worker.js', import.meta.url);
 
 /**
  * Runs groups, `jobs` at a time. The first error that is not a cell's own stops the others at their next batch and is
@@ -28,10 +38,13 @@ export interface PoolOptions extends GroupContext {
  *
  * @throws PadFtError ERR_ABORTED
  */
-export async function runPool(tasks: readonly GroupTask[], options: PoolOptions): Promise<void> {
-  const { jobs, signal, onEvent, onGroup } = options;
+export async function runPool(tasks: readonly PooledTask[], options: PoolOptions): Promise<void> {
+  const { jobs, devices, signal, onEvent, onGroup, worker = WORKER } = options;
+  const deviceOf = (lane: number) => devices[lane % devices.length] ?? 'auto';
   if (jobs === 1) {
-    for (const task of tasks) await onGroup(task, await runGroup(task, { signal, onEvent }));
+    for (const task of tasks) {
+      await onGroup(task, await runGroup({ ...task, device: deviceOf(0) }, { signal, onEvent }));
+    }
     return;
   }
   const stop = new AbortController();
@@ -39,33 +52,35 @@ export async function runPool(tasks: readonly GroupTask[], options: PoolOptions)
   const threads = options.threads ?? Math.max(1, Math.floor(availableParallelism() / jobs));
   const queue = [...tasks];
   let reporting = Promise.resolve();
-  const lane = async () => {
+  const lane = async (index: number) => {
     for (let task = queue.shift(); task !== undefined; task = queue.shift()) {
-      const current = task;
-      const failures = await runInChild(current, threads, { signal: either, onEvent });
+      const current = { ...task, device: deviceOf(index) };
+      const failures = await runInChild(worker, current, threads, { signal: either, onEvent });
       // One report at a time: it reads and writes the same files.
       reporting = reporting.then(() => onGroup(current, failures));
       await reporting;
     }
   };
-  const lanes = Array.from({ length: Math.min(jobs, tasks.length) }, () =>
-    lane().catch((error: unknown) => {
+  // The others end with an error too, that of being stopped: what counts is the one that stopped them.
+  let first: { readonly error: unknown } | undefined;
+  const lanes = Array.from({ length: Math.min(jobs, tasks.length) }, (_, index) =>
+    lane(index).catch((error: unknown) => {
+      first ??= { error };
       queue.length = 0;
       stop.abort(error);
-      throw error;
     }),
   );
-  const ends = await Promise.allSettled(lanes);
-  const failed = ends.find((end) => end.status === 'rejected');
-  if (failed !== undefined) throw failed.reason;
+  await Promise.all(lanes);
+  if (first !== undefined) throw first.error;
 }
 
 function runInChild(
+  worker: URL,
   task: GroupTask,
   threads: number,
   { signal, onEvent }: GroupContext,
 ): Promise<readonly CellFailure[]> {
-  const child = fork(fileURLToPath(new URL('./worker.js', import.meta.url)), {
+  const child = fork(fileURLToPath(worker), {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   const stop = () => tell(child, { type: 'stop' });

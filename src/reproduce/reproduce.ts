@@ -1,5 +1,5 @@
 import { type Device, type Precision, resolveDevice } from '../device.js';
-import { isAbort, PadFtError } from '../errors.js';
+import { invalidOption, isAbort, PadFtError } from '../errors.js';
 import type { Evaluation } from '../evaluate.js';
 import { counted } from '../formats/plural.js';
 import { integer } from '../options.js';
@@ -8,9 +8,9 @@ import { type CellGroup, expandGrid, groupCells, type TableCells } from './cells
 import { groupUnits, type PendingGroup } from './estimate.js';
 import { type CellState, type GridStates, stateOf } from './figures.js';
 import { chooseGrid, type Grid, type GridChoice, missingAttacks, paperGrid } from './grid.js';
-import type { CellFailure, GroupEvent, GroupTask } from './group.js';
+import type { CellFailure, GroupEvent } from './group.js';
 import { readJudgement } from './judgement.js';
-import { runPool } from './pool.js';
+import { type PooledTask, runPool } from './pool.js';
 import { writeReport } from './report-files.js';
 import type { ScaleName } from './scales.js';
 import { CellStore } from './store.js';
@@ -29,11 +29,14 @@ export interface ReproduceOptions extends GridChoice {
   readonly victims?: readonly string[] | undefined;
   /** Where the data lies: `path` or `download`, for data sets that are read from files. */
   readonly dataPlace?: { readonly path?: string | undefined; readonly download?: boolean | undefined } | undefined;
-  /** Writes the defended models beside their cards. Defaults to true. */
+  /**
+   * Writes the defended models beside their cards; so it is when this is left out, but then what was finished without
+   * them stays as it is. `true` makes that again.
+   */
   readonly keepModels?: boolean | undefined;
   /** Groups at a time, each in a process of its own; 1, the default, runs them here. */
   readonly jobs?: number | undefined;
-  /** Given to the groups in turn. Defaults to `auto`. */
+  /** One for each of the `jobs` at most, which keep theirs and share where they are more. Defaults to `auto`. */
   readonly devices?: readonly Device[] | undefined;
   readonly precision?: Precision | undefined;
   /** Processor threads of each child process; here they are the caller's business. */
@@ -101,8 +104,6 @@ export async function reproduce(options: ReproduceOptions, context: ReproduceCon
   const { grid, tables, groups, store } = prepare(options);
   const { jobs = 1, devices = ['auto'] } = options;
   const say = context.onEvent ?? (() => {});
-  integer('jobs', jobs, 1, 256);
-  if (devices.length === 0) throw new PadFtError('ERR_OPTION', 'devices: expected at least one device, got none');
   const missing = missingAttacks(grid);
   if (missing.length > 0) {
     say({ type: 'warning', message: `not in this build, skipped: ${missing.join(', ')}` });
@@ -113,12 +114,11 @@ export async function reproduce(options: ReproduceOptions, context: ReproduceCon
   const tasks = groups
     .map((group) => pendingOf(group, known))
     .filter((group) => group !== null)
-    .map((group, i): GroupTask => {
+    .map((group): PooledTask => {
       const { out } = store;
-      const device = devices[i % devices.length] ?? 'auto';
       const { victims = [], keepModels = true, precision = 'auto', command = null } = options;
       const dataPlace = group.victim.dataset === 'synthetic' ? {} : given(options.dataPlace ?? {});
-      return { ...group, out, adoptFrom: victims, dataPlace, keepModels, device, precision, command };
+      return { ...group, out, adoptFrom: victims, dataPlace, keepModels, precision, command };
     });
   say({ type: 'grid', ...standing() });
   let files = await writeReport(store.out, grid, tables, known);
@@ -130,7 +130,7 @@ export async function reproduce(options: ReproduceOptions, context: ReproduceCon
   };
   try {
     const { threads } = options;
-    await runPool(tasks, { jobs, threads, signal: context.signal, onEvent: say, onGroup: report });
+    await runPool(tasks, { jobs, devices, threads, signal: context.signal, onEvent: say, onGroup: report });
   } catch (error) {
     if (!isAbort(error)) throw error;
     for (const group of groups) await refresh(store, group, [], known);
@@ -184,9 +184,19 @@ interface Prepared {
 }
 
 function prepare(options: ReproduceOptions): Prepared {
+  checkLanes(options);
   const grid = chooseGrid(options.grid ?? paperGrid(options.scale ?? 'paper'), options.what, options);
   const tables = expandGrid(grid, options.precision);
-  return { grid, tables, groups: groupCells(tables), store: new CellStore(options.out ?? 'reproduction') };
+  const store = new CellStore(options.out ?? 'reproduction', { models: options.keepModels });
+  return { grid, tables, groups: groupCells(tables), store };
+}
+
+/** A device without a job of its own would stand idle. ERR_OPTION */
+function checkLanes({ jobs = 1, devices = ['auto'] }: ReproduceOptions): void {
+  integer('jobs', jobs, 1, 256);
+  if (devices.length < 1 || devices.length > jobs) {
+    throw invalidOption('devices', `from one to as many as there are jobs (${jobs})`, devices.join(', '));
+  }
 }
 
 interface KnownStates extends GridStates {

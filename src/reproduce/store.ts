@@ -9,9 +9,12 @@ import type { DefenseCell, VictimCell } from './cells.js';
 /** The folders of a reproduction, and what is in them. */
 export class CellStore {
   readonly out: string;
+  readonly #models: boolean;
 
-  constructor(out: string) {
+  /** With `models` a defence is finished only when its models are kept too. */
+  constructor(out: string, { models = false }: { readonly models?: boolean | undefined } = {}) {
     this.out = out;
+    this.#models = models;
   }
 
   get victims(): string {
@@ -30,7 +33,8 @@ export class CellStore {
   async card(cell: DefenseCell): Promise<RunCard | null> {
     const folder = this.defenseFolder(cell);
     const card = await unlessUnusable(readCard(join(folder, CARD_FILE)));
-    return card !== null && (await allThere(folder, card.files)) ? card : null;
+    if (card === null || (this.#models && card.files.length === 0)) return null;
+    return (await allThere(folder, card.files)) ? card : null;
   }
 
   /** A victim's training, when it is finished. */

@@ -128,6 +128,16 @@ it('a further defence runs alone, on the victim and the judgement that are there
   expect(card.files).toEqual([]);
 });
 
+it('a cell finished without its models is made again for them only when they are asked for', async () => {
+  const pending = async (...flags: readonly string[]) => {
+    const { stdout } = await padFt(reproduce('whole', '--defenses', 'paper,random', '--dry-run', ...flags), inFolder);
+    const cells = lastLine(stdout).cells as { name: string; state: string }[];
+    return cells.filter(({ state }) => state === 'pending').map(({ name }) => name);
+  };
+  expect(await pending()).toEqual([]);
+  expect(await pending('--keep-models', 'true')).toEqual(['smoke-synthetic-badnets-10pct-s0-random']);
+});
+
 it('a victim trained elsewhere is taken over, in a process of its own', async () => {
   const flags = ['--defenses', 'oracle,random', '--victims', at('whole', 'victims'), '--jobs', '2'];
   const { code, stdout } = await padFt(reproduce('adopted', ...flags), inFolder);

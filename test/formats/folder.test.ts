@@ -1,8 +1,23 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { link } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { makeFolder, openFolder, removeFile, shareFile } from '../../src/formats/folder.js';
+
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>();
+  return { ...real, link: vi.fn(real.link) };
+});
 
 let folder: string;
 beforeEach(() => {
@@ -46,7 +61,31 @@ test('gives a file a second name in place of another', async () => {
   writeFileSync(to, 'old');
   await shareFile(from, to);
   expect(readFileSync(to, 'utf8')).toBe('new');
-  await expect(shareFile(join(folder, 'none'), to)).rejects.toMatchObject({ code: 'ERR_FILE_WRITE' });
+  // What cannot be given leaves what is there: nothing to read, or nothing that may be copied.
+  mkdirSync(join(folder, 'inner'));
+  for (const missing of ['none', 'inner']) {
+    const failing = shareFile(join(folder, missing), to);
+    await expect(failing).rejects.toMatchObject({ code: 'ERR_FILE_WRITE', details: { path: to } });
+    expect(readFileSync(to, 'utf8')).toBe('new');
+  }
+  // The very file, under the same name and under the other.
+  await shareFile(to, to);
+  await shareFile(from, to);
+  expect(readFileSync(to, 'utf8')).toBe('new');
+  expect(readdirSync(folder).sort()).toEqual(['from', 'inner', 'to']);
+});
+
+test('where no link can be made, a whole copy takes the place of what is there, or nothing does', async () => {
+  const [from, to] = [join(folder, 'from'), join(folder, 'to')];
+  writeFileSync(from, 'new');
+  writeFileSync(to, 'old');
+  const inode = statSync(to).ino;
+  vi.mocked(link).mockRejectedValueOnce(Object.assign(new Error('another file system'), { code: 'EXDEV' }));
+  await shareFile(from, to);
+  expect(readFileSync(to, 'utf8')).toBe('new');
+  // Another file was put in its place: it was not written over, so nobody saw half of it.
+  expect([inode, statSync(from).ino]).not.toContain(statSync(to).ino);
+  expect(readdirSync(folder).sort()).toEqual(['from', 'to']);
 });
 
 test('takes away what a killed write of these names left an hour ago, and nothing else', async () => {

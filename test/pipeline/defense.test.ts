@@ -60,7 +60,7 @@ let suspects: Dataset;
 async function makeCase(rate: number): Promise<Case> {
   const pair = await loadDatasetPair('synthetic', { train: 3000, test: 200 });
   const set = keep(await poison(pair, { attack: 'badnets', rate, target: 0 }, { device: 'cpu' }));
-  const training = await train(set.train, set, TRAINING, { device: 'cpu' });
+  const training = await train(set.train, set, TRAINING);
   return { set, training, victim: keep(training.model) };
 }
 
@@ -124,10 +124,15 @@ describe('purifiers', () => {
   test(
     'clip-drop, which starts from what SCE keeps, ends well above it',
     async () => {
-      const found = await find({ purifier: 'clip-drop', rounds: 3 }, { steps: 60, batchSize: 32 });
-      // 0.87 on the machine this was written on. How far it gets hangs on how tight the bounds happen to end (0.62 after 45
-      // steps a round, 0.83 after 30); that it turns the order round does not.
-      expect(separation(attacked, found)).toBeGreaterThan(0.5);
+      const sce = separation(attacked, await find({ purifier: 'sce' }));
+      const found = separation(
+        attacked,
+        await find({ purifier: 'clip-drop', rounds: 3 }, { steps: 90, batchSize: 32 }),
+      );
+      // 0.84 beside 0.06 on the machine this was written on. How far it gets hangs on how tight the bounds happen to end
+      // (0.55 after 60 steps a round, 0.62 after 45, 0.61 after 30); that it turns the order round, and by far, does not.
+      expect(found).toBeGreaterThan(0.5);
+      expect(found - sce).toBeGreaterThan(0.4);
     },
     PATIENCE,
   );

@@ -84,11 +84,11 @@ test('a run from data to card: files, events, table, and the same again', async 
 
 test('a given victim, controls, and a clean set', async () => {
   const folder = await madeFolder();
-  const { defenses: _, ...options } = tinyExperiment(folder);
+  const { defenses: _, train, ...options } = tinyExperiment(folder);
   const clip = { steps: 10, batchSize: 50 };
   const tune = { epochs: 1, batchSize: 50 };
   const control = { preset: 'paper' as const, purify: { count: 100 }, clip, tune };
-  await runExperiment({ ...options, defenses: [] });
+  await runExperiment({ ...options, train, defenses: [] });
   const { card } = await runExperiment({
     ...options,
     victim: join(folder, 'victim.safetensors'),
@@ -153,7 +153,9 @@ test('what is wrong with a request is said before anything is trained', async ()
   await expect(run({ defenses: [{ name: 'a', options: { purify: { count: 0 } } }] })).rejects.toThrow(/purify\.count/);
   await expect(run({ dataset: 'mnist' })).rejects.toThrow(/one of cifar10/);
   await expect(run({ seed: -1 })).rejects.toThrow(/seed/);
-  await expect(run({ victim: join(folder, 'none') })).rejects.toMatchObject({ code: 'ERR_FILE_MISSING' });
+  await expect(run({ victim: join(folder, 'none'), train: undefined })).rejects.toMatchObject({
+    code: 'ERR_FILE_MISSING',
+  });
 });
 
 test('a finished run stays as it was when the next request is wrong', async () => {
@@ -168,6 +170,7 @@ test('a finished run stays as it was when the next request is wrong', async () =
   const contents = async () =>
     Promise.all((await readdir(folder)).map(async (name) => [name, hash(await readFile(join(folder, name)))]));
   const before = await contents();
+  const given = (victim: string) => ({ victim, train: undefined });
   const wrong: readonly [change: object, told: RegExp][] = [
     [{ train: { epochs: 0 } }, /train\.epochs/],
     [{ train: { flip: 'yes' } }, /train\.flip/],
@@ -182,9 +185,12 @@ test('a finished run stays as it was when the next request is wrong', async () =
     [{ poisoning: 'never' }, /poisoning/],
     [{ datasetOptions: { train: 0 } }, /train/],
     [{ defenses: [{ name: 'a', options: { tune: { epochs: 0 } } }] }, /tune\.epochs/],
-    [{ victim: join(folder, 'none') }, /none/],
-    [{ victim: join(folder, 'truth.safetensors') }, /truth\.safetensors: tensor \S+: expected F32/],
-    [{ victim: join(folder, 'first.pad.safetensors') }, /does not replace/],
+    [{ victim: 'none' }, /^train\.width: the victim none is not trained here; leave it out, or victim$/],
+    [{ ...given('none'), poisoning: 'stored' }, /^poisoning: the victim none is not trained/],
+    [{ ...given('none'), resume: true }, /^resume: the victim none is not trained/],
+    [{ ...given(join(folder, 'none')), resume: false }, /none: expected a readable/],
+    [given(join(folder, 'truth.safetensors')), /truth\.safetensors: tensor \S+: expected F32/],
+    [given(join(folder, 'first.pad.safetensors')), /does not replace/],
     [{ defences: [] }, /experiment\.defences: expected one of the options dataset,/],
   ];
   for (const [change, told] of wrong) {

@@ -59,7 +59,7 @@ test('also on the way through training and a whole defence', async () => {
   const error = new Error('enough');
   const settings = { width: 8, epochs: 3, batchSize: 10, cropPadding: 0 };
   const onProgress = throwing(error);
-  await expect(train(data, set, settings, { device: 'cpu', onProgress })).rejects.toBe(error);
+  await expect(train(data, set, settings, { onProgress })).rejects.toBe(error);
   expect(onProgress.calls).toBe(1);
   const inDefence = throwing(error);
   await expect(padFt(model, data, {}, { batchSize: 10, onProgress: inDefence })).rejects.toBe(error);

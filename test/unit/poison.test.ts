@@ -11,6 +11,7 @@ import {
 import { sha256Hex } from '../../src/attacks/trigger.js';
 import { checkFile } from '../../src/formats/json-shape.js';
 import { checkPoisonManifest } from '../../src/formats/poison-manifest.js';
+import { poisonSettings } from '../../src/poisoned-set.js';
 
 const labels = Int32Array.from({ length: 1000 }, (_, i) => i % 10);
 const base: PoisonOptions = {
@@ -141,6 +142,23 @@ describe('an attack that poisons batches', () => {
     expect(Array.from(originalLabels)).toEqual(Array.from(indices, (row) => row % 10));
     expect(new Set(given)).toEqual(new Set([0]));
     expect(plan({ seed: 5, draw: 'backdoorbench' })).toEqual(plan());
+  });
+
+  it('takes no other draw of rows when one is asked for: there is none', () => {
+    const wanet = (change: object) => poisonSettings({ attack: 'wanet', ...change });
+    expect(() => wanet({ draw: 'backdoorbench' })).toThrow(
+      expect.objectContaining({
+        code: 'ERR_OPTION',
+        message:
+          'attack.draw: expected it to be left out: wanet draws no rows, it marks blocks of them, got "backdoorbench"',
+      }),
+    );
+    expect(wanet({ draw: 'uniform' })).toEqual(wanet({}));
+    expect(poisonSettings({ attack: 'sig', draw: 'backdoorbench' }).draw).toBe('backdoorbench');
+    for (const attack of Object.values(ATTACKS)) {
+      const { perBatch } = attack.build({}, { channels: 3, height: 32, width: 32 });
+      expect(attack.poisonsBatches, attack.name).toBe(perBatch !== null);
+    }
   });
 
   it('marks as many CIFAR-10 rows as BackdoorBench: 4688 of 50 000, and 9376 noise', () => {

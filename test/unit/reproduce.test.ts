@@ -1,13 +1,20 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import type { PoisonManifest } from '../../src/attacks/poison.js';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
+import type { Precision } from '../../src/device.js';
 import { PadFtError } from '../../src/errors.js';
+import type { NativeDevice } from '../../src/native/contract.js';
+import { poisonSettings } from '../../src/poisoned-set.js';
 import type { RunCard } from '../../src/report/card.js';
+import type { TrainingCard } from '../../src/report/training-card.js';
+import { isTrainingAskedFor } from '../../src/reproduce/adopt.js';
 import { canonicalJson, contentKey } from '../../src/reproduce/canonical-json.js';
 import { expandGrid, groupCells } from '../../src/reproduce/cells.js';
 import { cellsCsv, csvCell } from '../../src/reproduce/csv.js';
+import { DEFENSE_NAMES } from '../../src/reproduce/defenses.js';
 import { meanOf, percentOf } from '../../src/reproduce/deviation.js';
 import { escapeHtml } from '../../src/reproduce/escape.js';
 import {
@@ -21,11 +28,14 @@ import {
 import { tableLines } from '../../src/reproduce/figures.js';
 import { chooseGrid, type Grid, missingAttacks, paperGrid, readGrid } from '../../src/reproduce/grid.js';
 import { htmlPage } from '../../src/reproduce/html.js';
+import { reproduce } from '../../src/reproduce/index.js';
+import { judgementKey } from '../../src/reproduce/judgement.js';
 import { markdownTable } from '../../src/reproduce/markdown.js';
 import { PAPER_TABLE_3, paperFigure } from '../../src/reproduce/paper-figures.js';
-import { SCALES } from '../../src/reproduce/scales.js';
+import { SCALE_NAMES, SCALES, type ScaleName } from '../../src/reproduce/scales.js';
+import { CellStore } from '../../src/reproduce/store.js';
 import { plot, styleOf } from '../../src/reproduce/svg.js';
-import { TRAIN_DEFAULTS } from '../../src/train.js';
+import { type Poisoning, TRAIN_DEFAULTS } from '../../src/train.js';
 
 const NOTHING = { defenses: new Map(), victims: new Map() };
 
@@ -89,6 +99,32 @@ test('the cells of scale cpu are what poison and train make with those flags', (
   expect(defenses.map(({ planned }) => planned.settings)).toContainEqual(PRESETS.paper);
 });
 
+test('a scale’s way of drawing rows is left out where none are drawn, and moves no key', () => {
+  const cells = (scale: ScaleName) => groupCells(expandGrid(paperGrid(scale))).map(({ victim }) => victim);
+  for (const cell of SCALE_NAMES.flatMap(cells)) expect(() => poisonSettings(cell.poison), cell.name).not.toThrow();
+  const folders = cells('cpu').map(({ folder }) => folder);
+  expect(folders).toContain('cpu-cifar10-wanet-10pct-s0-4ae071a91c8c');
+  expect(folders).toContain('cpu-cifar10-badnets-10pct-s0-32bc9a4f2d57');
+  const drawn = cells('paper').filter(({ poison }) => poison.draw === 'backdoorbench');
+  expect(new Set(drawn.map(({ attack }) => attack))).toEqual(new Set(['badnets', 'blended', 'sig', 'none']));
+});
+
+test('a plan takes a victim for there only when it met the poison as the cell wants it', () => {
+  for (const [attack, wanted, other] of [
+    ['wanet', 'per-batch', 'stored'],
+    ['badnets', 'stored', 'per-batch'],
+  ] as const) {
+    const { victim } = cellsOf(oneTable({ attacks: [{ attack }] }));
+    const { policy, target = 0, seed, draw = 'uniform', attackOptions } = victim.poison;
+    const made = { policy, target, seed, draw, rate: 0.1, attack: { name: attack, options: attackOptions } };
+    const data = { name: 'cifar10', poison: made };
+    const training = (poisoning: Poisoning) =>
+      ({ data, settings: { flip: true, ...victim.train }, poisoning }) as unknown as TrainingCard;
+    expect(isTrainingAskedFor(training(wanted), victim), attack).toBe(true);
+    expect(isTrainingAskedFor(training(other), victim), attack).toBe(false);
+  }
+});
+
 test('an attack that this build lacks is listed, not refused', () => {
   const grid = oneTable({ attacks: [{ attack: 'no-such-attack' }, { attack: 'badnets' }] });
   expect(missingAttacks(grid)).toEqual(['no-such-attack']);
@@ -140,8 +176,15 @@ test('axes are checked, and a grid of one’s own is read strictly', async () =>
   await expect(wrong({ tables: [{ ...grid.tables[0], rates: [2] }] })).rejects.toThrow(/rates\[0\]/);
 });
 
+test('a device without a job of its own is refused', async () => {
+  const run = (change: object) => reproduce({ what: 'table1', scale: 'smoke', devices: ['cpu', 'cpu'], ...change });
+  const told = 'devices: expected from one to as many as there are jobs (1), got "cpu, cpu"';
+  await expect(run({})).rejects.toMatchObject({ code: 'ERR_OPTION', message: told });
+  await expect(run({ jobs: 2, devices: [] })).rejects.toMatchObject({ code: 'ERR_OPTION' });
+});
+
 test('the paper’s figures', () => {
-  const at = (dataset: string, attack: string, rate: number) => ({ dataset, attack, rate });
+  const at = (dataset: string, attack: string, rate: number) => ({ dataset, attack, rate, variant: '' });
   expect(paperFigure(at('cifar10', 'badnets', 0.1), 'none')).toEqual({ acc: 91.82, asr: 93.79 });
   expect(paperFigure(at('cifar10', 'blended', 0.1), 'PAD-FT')).toEqual({ acc: 83.4, asr: 6.56 });
   expect(paperFigure(at('cifar10', 'wanet', 0.05), 'DBD')).toEqual({ acc: 86.97, asr: 4.95 });
@@ -150,6 +193,36 @@ test('the paper’s figures', () => {
   expect(paperFigure(at('cifar10', 'badnets', 0.01), 'none')).toBeNull();
   expect([...PAPER_TABLE_3.keys()]).toEqual(SCALES.paper.counts);
   expect(PAPER_TABLE_3.get(3000)).toEqual({ acc: 83.91, asr: 8.82 });
+});
+
+test('the paper’s figures stand beside the cells that they are of, and beside no other', () => {
+  const papers = (change: Partial<Grid['tables'][number]>) =>
+    expandGrid(oneTable(change))
+      .flatMap((table) => tableLines(table, NOTHING))
+      .filter(({ paper, stage }) => paper !== null && stage !== 'victim')
+      .map(({ attack, model, paper }) => `${attack}, ${model}: ${paper?.asr}`);
+  const three = { defenses: DEFENSE_NAMES, counts: [1000] };
+  const ours = ['badnets, default: PAD-FT: 16.1', 'badnets, paper: PAD-FT: 16.1'];
+  expect(papers(three)).toEqual(ours);
+  for (const change of [{ datasets: ['cifar100'] }, { attacks: [{ attack: 'blended' }] }, { rates: [0.05] }])
+    expect(papers({ ...three, ...change })).toEqual([]);
+  expect(papers({ ...three, counts: [1500] })).toEqual([]);
+
+  const variants = [
+    { attack: 'badnets', policy: 'all-to-one' },
+    { attack: 'badnets', policy: 'all-to-all' },
+    { attack: 'badnets', options: { patchSize: 5, margin: 0 } },
+  ] as const;
+  const lines = expandGrid(oneTable({ attacks: variants, defenses: ['default'] })).flatMap((table) =>
+    tableLines(table, NOTHING),
+  );
+  const printed = lines.filter(({ paper }) => paper !== null);
+  expect(new Set(printed.map(({ attack }) => attack))).toEqual(new Set(['badnets']));
+  expect(printed).toHaveLength(5);
+  // Two variants of an attack are told apart.
+  const table = markdownTable('x', lines, []);
+  for (const name of ['badnets 10 %', 'badnets (all-to-all) 10 %', 'badnets (patchSize 5) 10 %'])
+    expect(table.replaceAll('\\', '')).toContain(`| ${name} | default: PAD-FT |`);
 });
 
 test('mean and sample standard deviation', () => {
@@ -233,6 +306,30 @@ test('the page names each group once, its units, and draws no two series alike',
   ]);
   // Each mark once in the figure and once in its legend.
   expect([figure.match(/<circle/g)?.length, figure.match(/<polygon/g)?.length]).toEqual([2, 2]);
+});
+
+test('a judgement is kept under the arithmetic that made it, not under the word that asked for it', async () => {
+  const { config } = await cardWith(['a'], 0.9);
+  const manifest = config.poison as PoisonManifest;
+  const key = (precision: Precision, device: NativeDevice) => judgementKey('model', manifest, precision, device);
+  expect(key('auto', 'cpu')).toBe(key('fp32', 'cpu'));
+  expect(key('auto', 'cuda:1')).toBe(key('tf32', 'cuda:0'));
+  const all = [key('auto', 'cpu'), key('auto', 'cuda'), key('bf16', 'cpu'), key('bf16', 'cuda'), key('fp32', 'cuda')];
+  expect(new Set(all).size).toBe(5);
+  expect(judgementKey('model', { ...manifest, tool: 'another' }, 'auto', 'cpu')).toBe(key('auto', 'cpu'));
+});
+
+test('a defence without its models is finished unless they are asked for', async () => {
+  const out = await mkdtemp(join(tmpdir(), 'pad-ft-store-'));
+  onTestFinished(() => rm(out, { recursive: true }));
+  const [cell] = cellsOf(oneTable({ defenses: ['default'] })).defenses;
+  if (cell === undefined) throw new Error('no cell');
+  const { config, ...card } = await cardWith(['a'], 0.9);
+  const folder = new CellStore(out).defenseFolder(cell);
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'card.json'), JSON.stringify({ ...card, config, files: [] }));
+  expect(await new CellStore(out).card(cell)).toMatchObject({ files: [] });
+  expect(await new CellStore(out, { models: true }).card(cell)).toBeNull();
 });
 
 test('text from elsewhere is text in HTML, Markdown and CSV', () => {

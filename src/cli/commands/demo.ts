@@ -5,8 +5,7 @@ import type { DatasetName } from '../../datasets/index.js';
 import { CONTROL_DEFENSES, DEFAULT_DEFENSES, type DefenseRequest } from '../../defense-request.js';
 import { PRESET_NAMES, type PresetName } from '../../defenses/pad-ft/options.js';
 import { DEMO, runDemo } from '../../demo.js';
-import { PadFtError } from '../../errors.js';
-import { RUN_FILES } from '../../experiment.js';
+import { RUN_FILES, refuseTraining } from '../../experiment.js';
 import { CARD_FILE, readCard } from '../../report/card.js';
 import { formatTable } from '../../report/table.js';
 import { TRAIN_DEFAULTS } from '../../train.js';
@@ -83,7 +82,10 @@ export function define(command: Command, run: Run): void {
     run(async (session) => {
       const flags = { ...given, out: given.out ?? DEMO.folder };
       const values = { ...flags };
-      refuseTrainingFlags(flags, Object.keys(givenSettings(TRAIN_GROUP, values)));
+      const { victim, resume } = flags;
+      const train = givenSettings(TRAIN_GROUP, values);
+      // As the run itself would, but in the words of the command line, and before the addon is loaded.
+      refuseTraining({ victim, resume, train }, spellFlag);
       const request = datasetRequest(flags.dataset ?? DEMO.dataset, flags);
       // Named or not, the demonstration's own data set has its sizes.
       const own = request.name === DEMO.dataset ? DEMO.datasetOptions : {};
@@ -98,14 +100,14 @@ export function define(command: Command, run: Run): void {
           dataset: request.name,
           datasetOptions: { ...own, ...request.options },
           poison,
-          train: { ...givenSettings(TRAIN_GROUP, values), precision },
-          victim: flags.victim,
+          train: victim === undefined ? { ...train, precision } : undefined,
+          victim,
           defenses: defensesOf(flags, request.name),
           folder: flags.out,
           device,
           precision,
           seed: flags.seed,
-          resume: flags.resume,
+          resume,
           command: ['pad-ft', ...process.argv.slice(2)],
         },
         { signal: session.signal, onEvent: showExperiment(session.progress) },
@@ -124,12 +126,7 @@ async function replacesDemo({ progress }: Session, folder: string): Promise<bool
   return true;
 }
 
-/** A given victim is not trained: a flag that says how would do nothing. ERR_OPTION naming the first. */
-function refuseTrainingFlags({ victim, resume }: Flags, settings: readonly string[]): void {
-  if (victim === undefined) return;
-  const [first = resume === true ? '--resume' : undefined] = settings.map((name) => flagOf(TRAIN_GROUP, name));
-  if (first === undefined) return;
-  throw new PadFtError('ERR_OPTION', `${first}: the victim ${victim} is not trained here; leave it out, or --victim`, {
-    details: { path: first, victim },
-  });
+/** An option of a run as the command line spells it. */
+function spellFlag(option: string): string {
+  return flagOf(TRAIN_GROUP, option.replace(/^train\./, ''));
 }

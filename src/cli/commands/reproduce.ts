@@ -50,7 +50,7 @@ interface Flags extends Omit<ComputeFlags, 'device'> {
   readonly seeds?: readonly number[];
   readonly path?: string;
   readonly download?: boolean;
-  readonly keepModels: boolean;
+  readonly keepModels?: boolean;
   readonly jobs: number;
   readonly device: readonly Device[];
   readonly dryRun?: boolean;
@@ -69,13 +69,18 @@ export function define(command: Command, run: Run): void {
     .option('--defenses <names>', 'some of default, paper, oracle, random (default: all of them)', parseWords)
     .option('--seeds <numbers>', 'one victim for each (default: 0)', parseNumbers)
     .addOption(new Option('--out <folder>', 'where everything is kept').default('reproduction'))
-    .option('--victims <folder>', 'look here for victims that `pad-ft train` made; may be repeated', collect)
+    .option(
+      '--victims <folder>',
+      'look here for victims that `pad-ft train` made (not of wanet, poisoned batch by batch); may be repeated',
+      collect,
+    )
     .option('--path <path>', 'CIFAR: the folder with the .bin files, one that holds it, or the .tar.gz')
     .option('--download', 'CIFAR: fetch the official archive into the cache when it is not there')
     .addOption(
-      new Option('--keep-models <true|false>', 'write the defended models beside their cards')
-        .argParser(parseBoolean)
-        .default(true),
+      new Option(
+        '--keep-models <true|false>',
+        'write the defended models beside their cards (default: true; given as true, also of cells finished without)',
+      ).argParser(parseBoolean),
     )
     .addOption(
       new Option('--jobs <count>', 'victims at a time, each in a process of its own')
@@ -88,7 +93,8 @@ export function define(command: Command, run: Run): void {
   // Declared with the other computing flags; here there may be several.
   const device = command.options.find(({ long }) => long === '--device');
   device?.argParser(parseDevices);
-  if (device !== undefined) device.description = 'auto, cpu, cuda or cuda:N; several with commas take turns';
+  if (device !== undefined)
+    device.description = 'auto, cpu, cuda or cuda:N; with --jobs several with commas, one for each';
   command.setOptionValueWithSource('device', ['auto'], 'default');
   command.action((what: string, flags: Flags) =>
     run(async (session) => {
