@@ -1,6 +1,8 @@
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PadFtResult } from '../defenses/pad-ft/index.js';
 import type { Suspect } from '../defenses/pad-ft/verdict.js';
+import { PadFtError } from '../errors.js';
 import { type WrittenFile, writeFileAtomic } from '../formats/atomic-file.js';
 import { removeFile } from '../formats/folder.js';
 import type { Model } from '../model.js';
@@ -23,16 +25,26 @@ export function isDefenseFile(name: string): boolean {
 
 /**
  * Takes an earlier run's card away, then the files of its defences and of those called `names`: beside the next card,
- * which does not name them all, nobody could tell what they came from.
+ * which does not name them all, nobody could tell what they came from. Of a card that cannot be read, another version's
+ * for instance, every file that is named as a defence's.
  *
  * @throws PadFtError ERR_FILE_WRITE
  */
 export async function removeRun(folder: string, names: readonly string[]): Promise<void> {
-  const card = await readCard(join(folder, CARD_FILE)).catch(() => null);
-  const earlier = (card?.files ?? []).map(({ path }) => path).filter(isDefenseFile);
+  const earlier = (await earlierFiles(folder)).filter(isDefenseFile);
   await removeCard(folder);
   for (const path of new Set([...earlier, ...names.flatMap((name) => Object.values(defenseFiles(name)))])) {
     await removeFile(join(folder, path));
+  }
+}
+
+async function earlierFiles(folder: string): Promise<readonly string[]> {
+  try {
+    const { files } = await readCard(join(folder, CARD_FILE));
+    return files.map(({ path }) => path);
+  } catch (error) {
+    if (error instanceof PadFtError && error.code === 'ERR_FILE_MISSING') return [];
+    return readdir(folder);
   }
 }
 
