@@ -34,6 +34,7 @@ import {
   parseNumber,
 } from '../options.js';
 import { type Compute, prepareCompute, type Run, runContext, type Session, warnOfSlowBlas } from '../session.js';
+import { smallSetWarnings } from '../small-set.js';
 
 const EXAMPLES = `
 Writes defended.safetensors, suspects.csv and, last, card.json. The defence reads the victim, the images and their given
@@ -151,6 +152,8 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
   using victim = await openModel(session, compute, flags.model, flags);
   using data = await loadTrainingData(flags.data, { device, signal });
   requireFit(victim, flags.model, data.train, flags.data);
+  const { train } = data;
+  for (const text of smallSetWarnings(padFtSettings(options), train.labels(), train.classes)) progress.warning(text);
   await openFolder(flags.out, [DEFENDED, SUSPECTS, CARD_FILE]);
   // Before the work and not after it: a defence that fails must not leave an older result to be taken for its own.
   await removeCard(flags.out);

@@ -51,7 +51,7 @@ export interface Judgement {
  * A label with fewer rows to judge by is not judged: in a small sample one outlier makes two groups. No guarantee above
  * it: the thresholds of `options.ts` were raised after 6 of 16 clean sets of 200 and 400 rows a label were accused.
  */
-const LEAST_ROWS = 100;
+export const LEAST_ROWS = 100;
 /** And fewer rows in the upper part are outliers, not a plot. */
 const LEAST_PLANTED = 10;
 
