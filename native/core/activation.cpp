@@ -18,6 +18,13 @@ constexpr double kMomentum = 0.1;
 bool fused(const Tensor& x) {
   return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
+// Without gradients in bfloat16 too.
+bool fused_forward(const Tensor& x) {
+  return fused(x) || (x.device().is_cpu() && x.scalar_type() == at::kBFloat16 &&
+                      x.is_contiguous(at::MemoryFormat::ChannelsLast));
+}
+
+kernels::Bfloat16* low(const Tensor& x) { return reinterpret_cast<kernels::Bfloat16*>(x.data_ptr<at::BFloat16>()); }
 
 // "None" inside the autograd function: some libtorch versions ask every input for its device, and an undefined tensor
 // has none.
@@ -143,23 +150,48 @@ Tensor batch_norm_relu(const Tensor& x, const Tensor& weight, const Tensor& bias
 }
 
 Tensor clip_site(const Tensor& x, const Tensor& scale, const Tensor& shift, const SiteBounds& bounds,
-                 Tensor* mean_out) {
+                 Tensor* mean_out, bool in_place) {
   const bool differentiable = at::GradMode::is_enabled() &&
                               (x.requires_grad() || (bounds.max.defined() && bounds.max.requires_grad()) ||
                                (bounds.mean.defined() && bounds.mean.requires_grad()));
-  // Nothing asks for both gradients and means; the fused pass keeps the latter to itself.
-  if (!fused(x) || (differentiable && mean_out)) return clip_site_generic(x, scale, shift, bounds, mean_out);
   if (differentiable) {
+    // Nothing asks for both gradients and means; the fused pass keeps the latter to itself.
+    if (!fused(x) || mean_out) return clip_site_generic(x, scale, shift, bounds, mean_out);
     return ClipSite::apply(x, or_none(scale, x), or_none(shift, x), or_none(bounds.max, x), or_none(bounds.mean, x));
   }
+  if (!fused_forward(x)) return clip_site_generic(x, scale, shift, bounds, mean_out);
   const Extent extent(x);
-  auto y = at::empty_like(x);
-  if (mean_out) *mean_out = at::empty({extent.images, extent.channels}, x.options());
+  auto y = in_place ? x : at::empty_like(x);
+  if (mean_out) *mean_out = at::empty({extent.images, extent.channels}, x.options().dtype(at::kFloat));
+  auto* means = mean_out ? mean_out->data_ptr<float>() : nullptr;
   const auto max = bounds.max.defined() ? bounds.max.contiguous() : bounds.max;
   const auto mean = bounds.mean.defined() ? bounds.mean.contiguous() : bounds.mean;
-  kernels::site_forward(x.data_ptr<float>(), y.data_ptr<float>(), extent.images, extent.pixels, extent.channels,
-                        arguments(scale, shift, max, mean), mean_out ? mean_out->data_ptr<float>() : nullptr);
+  const auto site = arguments(scale, shift, max, mean);
+  if (x.scalar_type() == at::kFloat) {
+    kernels::site_forward(x.data_ptr<float>(), y.data_ptr<float>(), extent.images, extent.pixels, extent.channels, site,
+                          means);
+  } else {
+    kernels::site_forward(low(x), low(y), extent.images, extent.pixels, extent.channels, site, means);
+  }
   return y;
+}
+
+Tensor normalise(const Tensor& images, const Tensor& mean, const Tensor& deviation, at::ScalarType type) {
+  if (fused(images) && !images.requires_grad() && (type == at::kFloat || type == at::kBFloat16)) {
+    const Extent extent(images);
+    auto y = at::empty_like(images, images.options().dtype(type));
+    const float *m = mean.data_ptr<float>(), *d = deviation.data_ptr<float>();
+    if (type == at::kFloat) {
+      kernels::normalise(images.data_ptr<float>(), y.data_ptr<float>(), extent.images, extent.pixels, extent.channels,
+                         m, d);
+    } else {
+      kernels::normalise(images.data_ptr<float>(), low(y), extent.images, extent.pixels, extent.channels, m, d);
+    }
+    return y;
+  }
+  return images.sub(over_maps(mean, images)).div_(over_maps(deviation, images))
+      .contiguous(at::MemoryFormat::ChannelsLast)
+      .to(type);
 }
 
 }  // namespace padft
