@@ -34,12 +34,15 @@ export function resolveDevice(device: Device = 'auto'): NativeDevice {
   return `cuda:${index}`;
 }
 
-/** What the arithmetic is for: training tolerates bfloat16, a score near a cut does not. */
-export type Purpose = 'training' | 'evaluation';
+/**
+ * What the arithmetic is for. Training tolerates bfloat16, and so does the scoring of a whole training set, where what
+ * bfloat16 cannot tell is scored again or a verdict is drawn from thousands of rows; rates and repairs do not.
+ */
+export type Purpose = 'training' | 'scoring' | 'evaluation';
 
 /**
- * The arithmetic as the core wants it. `auto` trains in bfloat16 where the hardware multiplies it (CUDA, CPUs with
- * AVX512-BF16) and evaluates in TF32 on CUDA, float32 on the CPU.
+ * The arithmetic as the core wants it. `auto` trains and scores in bfloat16 where the hardware multiplies it (CUDA, CPUs
+ * with AVX512-BF16) and evaluates in TF32 on CUDA, float32 on the CPU.
  */
 export function resolvePrecision(precision: Precision, device: NativeDevice, purpose: Purpose): NativePrecision {
   if (precision !== 'auto') {
@@ -47,6 +50,6 @@ export function resolvePrecision(precision: Precision, device: NativeDevice, pur
       throw invalidOption('precision', 'auto, fp32 or bf16 on the CPU', precision);
     return precision;
   }
-  if (device !== 'cpu') return purpose === 'training' ? 'bf16' : 'tf32';
-  return purpose === 'training' && callNative(() => loadAddon().runtime()).cpuBf16 ? 'bf16' : 'fp32';
+  if (device !== 'cpu') return purpose === 'evaluation' ? 'tf32' : 'bf16';
+  return purpose !== 'evaluation' && callNative(() => loadAddon().runtime()).cpuBf16 ? 'bf16' : 'fp32';
 }
