@@ -1,6 +1,6 @@
 // What the network does between its convolutions: batch norm + ReLU while training, and a clip site (ReLU with bounds)
-// in evaluation. On the CPU each is one fused pass in float32, the site without gradients in bfloat16 too; elsewhere they
-// are libtorch's own operations.
+// in evaluation. On the CPU each is one fused pass in float32, the site in bfloat16 too; elsewhere they are libtorch's own
+// operations.
 #pragma once
 
 #include <ATen/ATen.h>

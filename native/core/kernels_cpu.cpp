@@ -215,36 +215,60 @@ PADFT_CLONES void normalise_rows(const float* x, Bfloat16* y, int64_t count, int
   normalise_body(x, y, count, span, mean, deviation);
 }
 
-// Σ over the pixels of dy · a, with a the activation after the largest-value bound.
-PADFT_CLONES void sum_activation_gradient(const float* x, const float* dy, int64_t pixels, int64_t channels,
-                                          const float* scale, const float* shift, const float* upper, float* sum) {
-  std::fill(sum, sum + channels, 0.f);
-  for (int64_t p = 0; p < pixels; ++p) {
-    const float* in = x + p * channels;
-    const float* grad = dy + p * channels;
-    for (int64_t c = 0; c < channels; ++c) {
-      float value = in[c] * scale[c] + shift[c];
+// Adds dy · a to `sum` ([span]), a the activation after the largest-value bound.
+template <class T>
+PADFT_BODY void activation_gradient_body(const T* x, const T* dy, int64_t count, int64_t span, const float* scale,
+                                         const float* shift, const float* upper, float* sum) {
+  for (int64_t begin = 0; begin < count; begin += span) {
+    const int64_t length = std::min(span, count - begin);
+    const T* in = x + begin;
+    const T* grad = dy + begin;
+    PADFT_INDEPENDENT
+    for (int64_t i = 0; i < length; ++i) {
+      float value = widen(in[i]) * scale[i] + shift[i];
       value = value > 0.f ? value : 0.f;
-      value = value < upper[c] ? value : upper[c];
-      sum[c] += grad[c] * value;
+      value = value < upper[i] ? value : upper[i];
+      sum[i] += widen(grad[i]) * value;
     }
   }
 }
+PADFT_CLONES void sum_activation_gradient(const float* x, const float* dy, int64_t count, int64_t span,
+                                          const float* scale, const float* shift, const float* upper, float* sum) {
+  activation_gradient_body(x, dy, count, span, scale, shift, upper, sum);
+}
+PADFT_CLONES void sum_activation_gradient(const Bfloat16* x, const Bfloat16* dy, int64_t count, int64_t span,
+                                          const float* scale, const float* shift, const float* upper, float* sum) {
+  activation_gradient_body(x, dy, count, span, scale, shift, upper, sum);
+}
 
-PADFT_CLONES void site_input_gradient(const float* x, const float* dy, float* dx, int64_t pixels, int64_t channels,
-                                      const float* scale, const float* shift, const float* upper, const float* factor,
-                                      const float* offset, float* dmax) {
-  for (int64_t p = 0; p < pixels; ++p) {
-    const float* in = x + p * channels;
-    const float* grad = dy + p * channels;
-    float* out = dx + p * channels;
-    for (int64_t c = 0; c < channels; ++c) {
-      const float value = in[c] * scale[c] + shift[c];
-      const float da = grad[c] * factor[c] + offset[c];
-      out[c] = value > 0.f && value <= upper[c] ? da * scale[c] : 0.f;
-      dmax[c] += value > upper[c] ? da : 0.f;
+// All vectors, the sum `dmax` too, are `span` long.
+template <class T>
+PADFT_BODY void input_gradient_body(const T* x, const T* dy, T* dx, int64_t count, int64_t span, const float* scale,
+                                    const float* shift, const float* upper, const float* factor, const float* offset,
+                                    float* dmax) {
+  for (int64_t begin = 0; begin < count; begin += span) {
+    const int64_t length = std::min(span, count - begin);
+    const T* in = x + begin;
+    const T* grad = dy + begin;
+    T* out = dx + begin;
+    PADFT_INDEPENDENT
+    for (int64_t i = 0; i < length; ++i) {
+      const float value = widen(in[i]) * scale[i] + shift[i];
+      const float da = widen(grad[i]) * factor[i] + offset[i];
+      narrow(value > 0.f && value <= upper[i] ? da * scale[i] : 0.f, out[i]);
+      dmax[i] += value > upper[i] ? da : 0.f;
     }
   }
+}
+PADFT_CLONES void site_input_gradient(const float* x, const float* dy, float* dx, int64_t count, int64_t span,
+                                      const float* scale, const float* shift, const float* upper, const float* factor,
+                                      const float* offset, float* dmax) {
+  input_gradient_body(x, dy, dx, count, span, scale, shift, upper, factor, offset, dmax);
+}
+PADFT_CLONES void site_input_gradient(const Bfloat16* x, const Bfloat16* dy, Bfloat16* dx, int64_t count, int64_t span,
+                                      const float* scale, const float* shift, const float* upper, const float* factor,
+                                      const float* offset, float* dmax) {
+  input_gradient_body(x, dy, dx, count, span, scale, shift, upper, factor, offset, dmax);
 }
 
 }  // namespace
@@ -349,6 +373,11 @@ struct SiteVectors {
   }
 };
 
+// Adds up the parts of a vector that holds several pixels' channels.
+void fold(std::vector<float>& sum, int64_t channels) {
+  for (size_t i = static_cast<size_t>(channels); i < sum.size(); ++i) sum[i % static_cast<size_t>(channels)] += sum[i];
+}
+
 template <class T>
 void forward_site(const T* x, T* y, int64_t images, int64_t pixels, int64_t channels, const SiteArguments& site,
                   float* means) {
@@ -366,10 +395,8 @@ void forward_site(const T* x, T* y, int64_t images, int64_t pixels, int64_t chan
       }
       std::fill(sum.begin(), sum.end(), 0.f);
       site_image_sum(in, out, count, span, vectors.scale.data(), vectors.shift.data(), upper, sum.data());
-      for (int64_t c = 0; c < channels; ++c) {
-        for (int64_t i = 1; i < vectors.times; ++i) sum[c] += sum[i * channels + c];
-        sum[c] /= static_cast<float>(pixels);
-      }
+      fold(sum, channels);
+      for (int64_t c = 0; c < channels; ++c) sum[c] /= static_cast<float>(pixels);
       if (means) std::copy(sum.begin(), sum.begin() + channels, means + image * channels);
       if (!site.mean_bound) continue;
       const float* bound = site.mean_bound + (site.mean_per_image ? image * channels : 0);
@@ -381,6 +408,57 @@ void forward_site(const T* x, T* y, int64_t images, int64_t pixels, int64_t chan
       if (scaled) scale_pixels(out, pixels, channels, factor.data());
     }
   });
+}
+
+template <class T>
+void backward_site(const T* x, const T* dy, T* dx, int64_t images, int64_t pixels, int64_t channels,
+                   const SiteArguments& site, const float* means, float* dmax, float* dmean) {
+  const SiteVectors vectors(site, channels, pixels_at_once(channels));
+  const int64_t span = channels * vectors.times, count = pixels * channels;
+  const Chunks chunks(images);
+  std::vector<float> partial_max(static_cast<size_t>(chunks.count * channels), 0.f);
+  std::vector<float> partial_mean(static_cast<size_t>(chunks.count * channels), 0.f);
+  for_each_chunk(chunks.count, [&](int64_t chunk) {
+    const auto length = static_cast<size_t>(span);
+    std::vector<float> factor(length), offset(length), sum(length), chunk_max(length, 0.f), own;
+    float* chunk_mean = partial_mean.data() + chunk * channels;
+    for (int64_t image = chunks.begin(chunk); image < chunks.end(chunk); ++image) {
+      const T* in = x + image * count;
+      const T* grad = dy + image * count;
+      const float* upper = vectors.upper_of(site, image, own);
+      std::fill(factor.begin(), factor.end(), 1.f);
+      std::fill(offset.begin(), offset.end(), 0.f);
+      if (site.mean_bound) {
+        // y = a·u/m where m > u: dy/da = u/m − a·u/m²·(1/pixels), and dy/du = a/m.
+        const float* bound = site.mean_bound + (site.mean_per_image ? image * channels : 0);
+        const float* mean = means + image * channels;
+        std::fill(sum.begin(), sum.end(), 0.f);
+        sum_activation_gradient(in, grad, count, span, vectors.scale.data(), vectors.shift.data(), upper, sum.data());
+        fold(sum, channels);
+        for (int64_t c = 0; c < channels; ++c) {
+          if (!(mean[c] > bound[c])) continue;
+          for (int64_t i = c; i < span; i += channels) {
+            factor[i] = bound[c] / mean[c];
+            offset[i] = -sum[c] * bound[c] / (mean[c] * mean[c] * static_cast<float>(pixels));
+          }
+          chunk_mean[c] += sum[c] / mean[c];
+        }
+      }
+      site_input_gradient(in, grad, dx + image * count, count, span, vectors.scale.data(), vectors.shift.data(), upper,
+                          factor.data(), offset.data(), chunk_max.data());
+    }
+    fold(chunk_max, channels);
+    std::copy(chunk_max.begin(), chunk_max.begin() + channels, partial_max.begin() + chunk * channels);
+  });
+  for (int64_t c = 0; c < channels; ++c) {
+    double max_sum = 0, mean_sum = 0;
+    for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+      max_sum += partial_max[chunk * channels + c];
+      mean_sum += partial_mean[chunk * channels + c];
+    }
+    if (dmax) dmax[c] = static_cast<float>(max_sum);
+    if (dmean) dmean[c] = static_cast<float>(mean_sum);
+  }
 }
 
 template <class T>
@@ -416,47 +494,11 @@ void normalise(const float* x, Bfloat16* y, int64_t images, int64_t pixels, int6
 
 void site_backward(const float* x, const float* dy, float* dx, int64_t images, int64_t pixels, int64_t channels,
                    const SiteArguments& site, const float* means, float* dmax, float* dmean) {
-  const SiteVectors vectors(site, channels, 1);
-  const Chunks chunks(images);
-  std::vector<float> partial_max(static_cast<size_t>(chunks.count * channels), 0.f);
-  std::vector<float> partial_mean(static_cast<size_t>(chunks.count * channels), 0.f);
-  for_each_chunk(chunks.count, [&](int64_t chunk) {
-    std::vector<float> factor(static_cast<size_t>(channels)), offset(static_cast<size_t>(channels)),
-        sum(static_cast<size_t>(channels)), own;
-    float* chunk_max = partial_max.data() + chunk * channels;
-    float* chunk_mean = partial_mean.data() + chunk * channels;
-    for (int64_t image = chunks.begin(chunk); image < chunks.end(chunk); ++image) {
-      const float* in = x + image * pixels * channels;
-      const float* grad = dy + image * pixels * channels;
-      const float* upper = vectors.upper_of(site, image, own);
-      std::fill(factor.begin(), factor.end(), 1.f);
-      std::fill(offset.begin(), offset.end(), 0.f);
-      if (site.mean_bound) {
-        // y = a·u/m where m > u: dy/da = u/m − a·u/m²·(1/pixels), and dy/du = a/m.
-        const float* bound = site.mean_bound + (site.mean_per_image ? image * channels : 0);
-        const float* mean = means + image * channels;
-        sum_activation_gradient(in, grad, pixels, channels, vectors.scale.data(), vectors.shift.data(), upper,
-                                sum.data());
-        for (int64_t c = 0; c < channels; ++c) {
-          if (!(mean[c] > bound[c])) continue;
-          factor[c] = bound[c] / mean[c];
-          offset[c] = -sum[c] * bound[c] / (mean[c] * mean[c] * static_cast<float>(pixels));
-          chunk_mean[c] += sum[c] / mean[c];
-        }
-      }
-      site_input_gradient(in, grad, dx + image * pixels * channels, pixels, channels, vectors.scale.data(),
-                          vectors.shift.data(), upper, factor.data(), offset.data(), chunk_max);
-    }
-  });
-  for (int64_t c = 0; c < channels; ++c) {
-    double max_sum = 0, mean_sum = 0;
-    for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
-      max_sum += partial_max[chunk * channels + c];
-      mean_sum += partial_mean[chunk * channels + c];
-    }
-    if (dmax) dmax[c] = static_cast<float>(max_sum);
-    if (dmean) dmean[c] = static_cast<float>(mean_sum);
-  }
+  backward_site(x, dy, dx, images, pixels, channels, site, means, dmax, dmean);
+}
+void site_backward(const Bfloat16* x, const Bfloat16* dy, Bfloat16* dx, int64_t images, int64_t pixels,
+                   int64_t channels, const SiteArguments& site, const float* means, float* dmax, float* dmean) {
+  backward_site(x, dy, dx, images, pixels, channels, site, means, dmax, dmean);
 }
 
 }  // namespace padft::kernels

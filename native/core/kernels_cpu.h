@@ -1,4 +1,4 @@
-// Fused loops over channels-last maps on the CPU, float32 and, where nothing is learnt, bfloat16. libtorch runs batch norm, ReLU and clipping as separate
+// Fused loops over channels-last maps on the CPU, in float32 and, in evaluation, bfloat16. libtorch runs batch norm, ReLU and clipping as separate
 // passes over memory; at 32×32 those passes cost as much as the convolutions of a thin network. Pointers are
 // [rows, channels] with channels contiguous (N·H·W rows). Results do not depend on the number of threads: work is cut
 // into a fixed number of chunks and reduced in order.
@@ -50,5 +50,7 @@ void normalise(const float* x, Bfloat16* y, int64_t images, int64_t pixels, int6
 /// Gradients for x and for bounds shared by all images: dmax, dmean are [channels], summed (may be null).
 void site_backward(const float* x, const float* dy, float* dx, int64_t images, int64_t pixels, int64_t channels,
                    const SiteArguments& site, const float* means, float* dmax, float* dmean);
+void site_backward(const Bfloat16* x, const Bfloat16* dy, Bfloat16* dx, int64_t images, int64_t pixels,
+                   int64_t channels, const SiteArguments& site, const float* means, float* dmax, float* dmean);
 
 }  // namespace padft::kernels

@@ -207,6 +207,31 @@ CASE("kernels", "a clip site's gradients equal autograd's") {
   }
 }
 
+CASE("kernels", "a clip site's gradients in bfloat16 are float32's but for rounding") {
+  for (const int64_t channels : kChannelCounts) {
+    for (const auto& plan : kPlans) {
+      const Sample s(plan, channels);
+      const auto maps = s.x.to(at::kBFloat16), outside = s.weight.to(at::kBFloat16);
+      const auto run = [&](at::ScalarType type) {
+        const auto learns = [&](const Tensor& bound) {
+          return bound.defined() && !plan.per_image ? leaf(bound) : bound;
+        };
+        const auto x = leaf(maps.to(type));
+        const SiteBounds bounds{learns(s.bounds.max), learns(s.bounds.mean)};
+        clip_site(x, s.scale, s.shift, bounds).backward(outside.to(type));
+        std::vector<Tensor> results = {x.grad().to(at::kFloat)};
+        for (const auto& bound : {bounds.max, bounds.mean}) {
+          if (bound.defined() && bound.requires_grad()) results.push_back(bound.grad());
+        }
+        return results;
+      };
+      const auto low = run(at::kBFloat16), full = run(at::kFloat);
+      EXPECT(at::allclose(low[0], full[0], 0x1p-8));
+      for (size_t i = 1; i < low.size(); ++i) EXPECT_CLOSE(low[i], full[i], kTolerance);
+    }
+  }
+}
+
 CASE("kernels", "gradients reach the bounds when the input needs none") {
   const Sample s({"both", true, true, false, true}, 5);
   const SiteBounds fused{leaf(s.bounds.max), leaf(s.bounds.mean)}, plain{leaf(s.bounds.max), leaf(s.bounds.mean)};
