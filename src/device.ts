@@ -36,13 +36,15 @@ export function resolveDevice(device: Device = 'auto'): NativeDevice {
 
 /**
  * What the arithmetic is for. Training tolerates bfloat16, and so does the scoring of a whole training set, where what
- * bfloat16 cannot tell is scored again or a verdict is drawn from thousands of rows; rates and repairs do not.
+ * bfloat16 cannot tell is scored again or a verdict is drawn from thousands of rows, and the fitting of bounds, which
+ * are looked at in the arithmetic of evaluation before they are taken. A rate is evaluated as exactly as is cheap.
  */
-export type Purpose = 'training' | 'scoring' | 'evaluation';
+export type Purpose = 'training' | 'scoring' | 'fitting' | 'evaluation';
 
 /**
- * The arithmetic as the core wants it. `auto` trains and scores in bfloat16 where the hardware multiplies it (CUDA, CPUs
- * with AVX512-BF16) and evaluates in TF32 on CUDA, float32 on the CPU.
+ * The arithmetic as the core wants it. `auto` trains, scores and fits in bfloat16 where the hardware multiplies it (CUDA,
+ * CPUs with AVX512-BF16), but fits in TF32 on CUDA, where that is fast already. It evaluates in TF32 on CUDA and in
+ * float32 on the CPU.
  */
 export function resolvePrecision(precision: Precision, device: NativeDevice, purpose: Purpose): NativePrecision {
   if (precision !== 'auto') {
@@ -50,6 +52,6 @@ export function resolvePrecision(precision: Precision, device: NativeDevice, pur
       throw invalidOption('precision', 'auto, fp32 or bf16 on the CPU', precision);
     return precision;
   }
-  if (device !== 'cpu') return purpose === 'evaluation' ? 'tf32' : 'bf16';
+  if (device !== 'cpu') return purpose === 'training' || purpose === 'scoring' ? 'bf16' : 'tf32';
   return purpose !== 'evaluation' && callNative(() => loadAddon().runtime()).cpuBf16 ? 'bf16' : 'fp32';
 }

@@ -15,9 +15,9 @@ const LATER_FLOOR = 0.02;
 export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
   const { victim: model, data, settings, seed, evaluation } = input;
   const labels = data.labels();
-  const { onProgress: _, ...quiet } = evaluation;
   // One arithmetic for all its passes: what is scored is the difference between two of them.
   const precision = resolvePrecision(evaluation.precision ?? 'auto', model.device, 'evaluation');
+  const { onProgress: _, ...quiet } = { ...evaluation, precision };
   const first = await scoreBySce({ ...input, evaluation: { ...evaluation, precision } });
   const eligible = correctRows(first.victim, labels);
   let scores: RowScores = { ...first, eligible, judged: null };
