@@ -2,8 +2,11 @@
 // bench/pytorch_baseline.py, in a process of its own.
 //
 //   node bench/ours.mjs --stage score|train|clip|tune --device cpu|cuda --data FILE --state FILE [...]
+import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { Dataset } from '../dist/dataset.js';
+import { padFtSettings } from '../dist/defenses/pad-ft/options.js';
+import { scoreBySce, selectRows } from '../dist/defenses/pad-ft/purify.js';
 import { resolvePrecision } from '../dist/device.js';
 import { readSafetensors } from '../dist/formats/safetensors.js';
 import { LOG_ZERO, NO_BOUNDS } from '../dist/model.js';
@@ -48,7 +51,24 @@ const run = (job) => job.promise;
 const first = (count) => data.subset(Uint32Array.from({ length: count }, (_, i) => i));
 
 const score = (model, set, precision, batch) =>
-  run(model.native.score(set.native, { batchSize: batch, precision, alpha: 0.1, logZero: LOG_ZERO, limits: null }));
+  model.score(set, { precision, ...(batch === undefined ? {} : { batchSize: batch }) });
+// Stage 1 of the paper's preset: 6 % of the rows are kept.
+const paper = padFtSettings({ preset: 'paper', purify: { count: Math.max(10, Math.floor((rows * 6) / 100)) } });
+const scoreRows = (model, precision) =>
+  scoreBySce({
+    victim: model,
+    data,
+    settings: paper.purify,
+    clip: paper.clip,
+    seed: 0,
+    holdout: 0,
+    evaluation: { precision, ...(args.batch === undefined ? {} : { batchSize: Number(args.batch) }) },
+  });
+// As purified_digest of pytorch_baseline.py: what is kept, as little-endian uint32 in ascending order.
+const digest = (scores) => {
+  const { purified } = selectRows(scores, data.labels(), 10, paper.purify);
+  return createHash('sha256').update(Uint32Array.from(purified).sort()).digest('hex').slice(0, 16);
+};
 const fitter = (model, set, precision) => {
   const start = new Float32Array(model.siteChannels).fill(8);
   const options = {
@@ -121,7 +141,7 @@ async function check() {
 
 /** Returns the seconds of one repeat. */
 async function stage(model, precision) {
-  const batch = Number(args.batch ?? { score: 256, train: 128, clip: 200, tune: 256 }[args.stage]);
+  const batch = Number(args.batch ?? { score: 500, train: 128, clip: 200, tune: 256 }[args.stage]);
   const timed = async (work) => {
     const start = performance.now();
     await work();
@@ -129,7 +149,7 @@ async function stage(model, precision) {
   };
   switch (args.stage) {
     case 'score':
-      return { units: rows, once: () => timed(() => score(model, data, precision, batch)) };
+      return { units: rows, once: () => timed(() => scoreRows(model, args.precision)) };
     case 'train': {
       const trainer = addon.createTrainer(model.native, { momentum: 0.9, weightDecay: 5e-4 });
       let seed = 0;
@@ -161,7 +181,7 @@ async function stage(model, precision) {
 
 const answer = await check();
 const model = await load();
-const purpose = args.stage === 'train' ? 'training' : 'evaluation';
+const purpose = { train: 'training', score: 'scoring', clip: 'fitting' }[args.stage] ?? 'evaluation';
 const precision = resolvePrecision(args.precision, model.device, purpose);
 const { units, once } = await stage(model, precision);
 if (args.stage !== 'tune') await once();
@@ -171,17 +191,23 @@ for (let i = 0; i < Number(args.repeats); i++) repeats.push(await once());
 repeats.sort((a, b) => a - b);
 const median = repeats[repeats.length >> 1];
 const runtime = addon.runtime();
+const peakBytes = addon.memory(model.device, false).peakBytes;
+const kept =
+  args.stage === 'score'
+    ? { purified: digest(await scoreRows(model, args.precision)), purifiedFp32: digest(await scoreRows(model, 'fp32')) }
+    : {};
 console.log(
   JSON.stringify({
     mode: 'ours',
     stage: args.stage,
-    variant: precision,
+    variant: args.stage === 'score' && precision === 'bf16' ? 'bf16, fp32 near the cuts' : precision,
+    ...kept,
     torch: runtime.torch,
     threads: runtime.threads,
     device: runtime.cudaDevices[0]?.name ?? 'cpu',
     seconds: { median, min: repeats[0], max: repeats.at(-1), repeats },
     imagesPerSecond: units === null ? null : units / median,
-    peakBytes: addon.memory(model.device, false).peakBytes,
+    peakBytes,
     check: answer,
   }),
 );

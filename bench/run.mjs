@@ -144,6 +144,18 @@ function compare(stage, mine, theirs) {
   return differences;
 }
 
+/** The rows kept must be those that float32 keeps, ours and, where it ran, PyTorch's. */
+function compareKept({ ours: mine, tuned, plain }) {
+  const exact = (line) => line?.variants?.find(({ precision }) => precision === 'fp32')?.purified;
+  const references = [mine.purifiedFp32, exact(tuned), exact(plain)].filter((digest) => digest !== undefined);
+  const other = references.find((digest) => digest !== mine.purified);
+  if (other !== undefined)
+    throw new Error(
+      `score: other rows are kept (${mine.purified}) than in float32 (${other}): no speed is printed for them`,
+    );
+  return references.length;
+}
+
 const figure = (line) => line.imagesPerSecond ?? line.images_per_second ?? null;
 // Ours are medians of repeats; PyTorch's tuning gives the total of all its epochs as one number.
 const seconds = (line) => (typeof line.seconds === 'number' ? line.seconds : (line.seconds?.median ?? line.median));
@@ -167,6 +179,7 @@ try {
     if (modes.includes('plain')) entry.plain = pytorch('plain', stage);
     const reference = entry.tuned ?? entry.plain;
     if (reference) entry.differences = compare(stage, entry.ours, reference);
+    if (stage === 'score') entry.keptAsIn = compareKept(entry);
     entry.loadAfter = loadavg()[0];
     entry.disturbed = entry.loadBefore > Number(args.threads) + 0.75;
     for (const key of ['ours', 'oursEight', 'tuned', 'tunedEight', 'plain']) {
@@ -203,6 +216,7 @@ function print(stage, entry) {
       variant: line.variant,
       'images/s': speed === null ? '' : speed.toFixed(0),
       seconds: seconds(line).toFixed(2) + (line.extrapolated ? ' (extrapolated)' : ''),
+      ...(line.purified === undefined ? {} : { "keeps float32's rows": line.purified === entry.ours.purified }),
       'peak MiB': ((line.peakBytes ?? line.peak_bytes) / 2 ** 20).toFixed(0),
     });
   }

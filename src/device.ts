@@ -34,12 +34,17 @@ export function resolveDevice(device: Device = 'auto'): NativeDevice {
   return `cuda:${index}`;
 }
 
-/** What the arithmetic is for: training tolerates bfloat16, a score near a cut does not. */
-export type Purpose = 'training' | 'evaluation';
+/**
+ * What the arithmetic is for. Training tolerates bfloat16, and so does the scoring of a whole training set, where what
+ * bfloat16 cannot tell is scored again or a verdict is drawn from thousands of rows, and the fitting of bounds, which
+ * are looked at in the arithmetic of evaluation before they are taken. A rate is evaluated as exactly as is cheap.
+ */
+export type Purpose = 'training' | 'scoring' | 'fitting' | 'evaluation';
 
 /**
- * The arithmetic as the core wants it. `auto` trains in bfloat16 where the hardware multiplies it (CUDA, CPUs with
- * AVX512-BF16) and evaluates in TF32 on CUDA, float32 on the CPU.
+ * The arithmetic as the core wants it. `auto` trains, scores and fits in bfloat16 where the hardware multiplies it (CUDA,
+ * CPUs with AVX512-BF16), but fits in TF32 on CUDA, where that is fast already. It evaluates in TF32 on CUDA and in
+ * float32 on the CPU.
  */
 export function resolvePrecision(precision: Precision, device: NativeDevice, purpose: Purpose): NativePrecision {
   if (precision !== 'auto') {
@@ -47,6 +52,6 @@ export function resolvePrecision(precision: Precision, device: NativeDevice, pur
       throw invalidOption('precision', 'auto, fp32 or bf16 on the CPU', precision);
     return precision;
   }
-  if (device !== 'cpu') return purpose === 'training' ? 'bf16' : 'tf32';
-  return purpose === 'training' && callNative(() => loadAddon().runtime()).cpuBf16 ? 'bf16' : 'fp32';
+  if (device !== 'cpu') return purpose === 'training' || purpose === 'scoring' ? 'bf16' : 'tf32';
+  return purpose !== 'evaluation' && callNative(() => loadAddon().runtime()).cpuBf16 ? 'bf16' : 'fp32';
 }

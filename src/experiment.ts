@@ -23,7 +23,7 @@ import {
   writeCard,
 } from './report/card.js';
 import { defenseFiles, isDefenseFile, removeRun, saveDefense, saveModelFile } from './report/defense-files.js';
-import { describeEnvironment } from './report/environment.js';
+import { defensePrecision, describeEnvironment } from './report/environment.js';
 import { judgeVictim, type VictimFigures } from './report/judge.js';
 import {
   type EpochReport,
@@ -129,7 +129,8 @@ export async function runExperiment(
   const watch = new MemoryWatch(device);
   const say = context.onEvent ?? (() => {});
   const { signal } = context;
-  const precision = resolvePrecision(options.precision ?? 'auto', device, 'evaluation');
+  const precision = options.precision ?? 'auto';
+  resolvePrecision(precision, device, 'evaluation');
   const evaluation = { signal, precision };
   const names = requests.map(({ name }) => name);
   await openFolder(folder, [CARD_FILE, ...Object.values(RUN_FILES), ...names.flatMap(filesOf)]);
@@ -182,10 +183,7 @@ export async function runExperiment(
       train: training?.settings.seed ?? null,
       defenses: defenses.map(({ settings }) => settings.seed),
     },
-    environment: describeEnvironment(device, {
-      training: training?.precision ?? null,
-      evaluation: precision,
-    }),
+    environment: describeEnvironment(device, defensePrecision(training?.precision ?? null, precision, device)),
     files,
     victim: { history: training?.history ?? [], evaluation: before.evaluation },
     rows,

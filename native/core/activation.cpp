@@ -18,6 +18,12 @@ constexpr double kMomentum = 0.1;
 bool fused(const Tensor& x) {
   return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
+bool fused_site(const Tensor& x) {
+  return fused(x) || (x.device().is_cpu() && x.scalar_type() == at::kBFloat16 &&
+                      x.is_contiguous(at::MemoryFormat::ChannelsLast));
+}
+
+kernels::Bfloat16* low(const Tensor& x) { return reinterpret_cast<kernels::Bfloat16*>(x.data_ptr<at::BFloat16>()); }
 
 // "None" inside the autograd function: some libtorch versions ask every input for its device, and an undefined tensor
 // has none.
@@ -79,14 +85,25 @@ kernels::SiteArguments arguments(const Tensor& scale, const Tensor& shift, const
   return site;
 }
 
+void site_forward(const Tensor& x, const Tensor& y, const Extent& extent, const kernels::SiteArguments& site,
+                  float* means) {
+  const auto run = [&](auto* in, auto* out) {
+    kernels::site_forward(in, out, extent.images, extent.pixels, extent.channels, site, means);
+  };
+  if (x.scalar_type() == at::kFloat) {
+    run(x.data_ptr<float>(), y.data_ptr<float>());
+  } else {
+    run(low(x), low(y));
+  }
+}
+
 struct ClipSite : torch::autograd::Function<ClipSite> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& scale, const Tensor& shift,
                         const Tensor& max, const Tensor& mean) {
     const Extent extent(x);
     auto y = at::empty_like(x);
-    auto means = at::empty({given(mean) ? extent.images : 0, extent.channels}, x.options());
-    kernels::site_forward(x.data_ptr<float>(), y.data_ptr<float>(), extent.images, extent.pixels, extent.channels,
-                          arguments(scale, shift, max, mean), given(mean) ? means.data_ptr<float>() : nullptr);
+    auto means = at::empty({given(mean) ? extent.images : 0, extent.channels}, x.options().dtype(at::kFloat));
+    site_forward(x, y, extent, arguments(scale, shift, max, mean), given(mean) ? means.data_ptr<float>() : nullptr);
     context->save_for_backward({x, scale, shift, max, mean, means});
     return y;
   }
@@ -99,10 +116,17 @@ struct ClipSite : torch::autograd::Function<ClipSite> {
     auto dx = at::empty_like(x);
     auto dmax = given(max) ? at::empty_like(max) : Tensor();
     auto dmean = given(mean) ? at::empty_like(mean) : Tensor();
-    kernels::site_backward(x.data_ptr<float>(), dy.data_ptr<float>(), dx.data_ptr<float>(), extent.images,
-                           extent.pixels, extent.channels, arguments(saved[1], saved[2], max, mean),
-                           data_or_null(saved[5]), given(max) ? dmax.data_ptr<float>() : nullptr,
-                           given(mean) ? dmean.data_ptr<float>() : nullptr);
+    const auto site = arguments(saved[1], saved[2], max, mean);
+    const auto run = [&](auto* in, auto* grad, auto* out) {
+      kernels::site_backward(in, grad, out, extent.images, extent.pixels, extent.channels, site, data_or_null(saved[5]),
+                             given(max) ? dmax.data_ptr<float>() : nullptr,
+                             given(mean) ? dmean.data_ptr<float>() : nullptr);
+    };
+    if (x.scalar_type() == at::kFloat) {
+      run(x.data_ptr<float>(), dy.data_ptr<float>(), dx.data_ptr<float>());
+    } else {
+      run(low(x), low(dy), low(dx));
+    }
     return {dx, Tensor(), Tensor(), dmax, dmean};
   }
 };
@@ -143,23 +167,42 @@ Tensor batch_norm_relu(const Tensor& x, const Tensor& weight, const Tensor& bias
 }
 
 Tensor clip_site(const Tensor& x, const Tensor& scale, const Tensor& shift, const SiteBounds& bounds,
-                 Tensor* mean_out) {
+                 Tensor* mean_out, bool in_place) {
   const bool differentiable = at::GradMode::is_enabled() &&
                               (x.requires_grad() || (bounds.max.defined() && bounds.max.requires_grad()) ||
                                (bounds.mean.defined() && bounds.mean.requires_grad()));
-  // Nothing asks for both gradients and means; the fused pass keeps the latter to itself.
-  if (!fused(x) || (differentiable && mean_out)) return clip_site_generic(x, scale, shift, bounds, mean_out);
   if (differentiable) {
+    // Nothing asks for both gradients and means; the fused pass keeps the latter to itself.
+    if (!fused_site(x) || mean_out) return clip_site_generic(x, scale, shift, bounds, mean_out);
     return ClipSite::apply(x, or_none(scale, x), or_none(shift, x), or_none(bounds.max, x), or_none(bounds.mean, x));
   }
+  if (!fused_site(x)) return clip_site_generic(x, scale, shift, bounds, mean_out);
   const Extent extent(x);
-  auto y = at::empty_like(x);
-  if (mean_out) *mean_out = at::empty({extent.images, extent.channels}, x.options());
+  auto y = in_place ? x : at::empty_like(x);
+  if (mean_out) *mean_out = at::empty({extent.images, extent.channels}, x.options().dtype(at::kFloat));
+  auto* means = mean_out ? mean_out->data_ptr<float>() : nullptr;
   const auto max = bounds.max.defined() ? bounds.max.contiguous() : bounds.max;
   const auto mean = bounds.mean.defined() ? bounds.mean.contiguous() : bounds.mean;
-  kernels::site_forward(x.data_ptr<float>(), y.data_ptr<float>(), extent.images, extent.pixels, extent.channels,
-                        arguments(scale, shift, max, mean), mean_out ? mean_out->data_ptr<float>() : nullptr);
+  site_forward(x, y, extent, arguments(scale, shift, max, mean), means);
   return y;
+}
+
+Tensor normalise(const Tensor& images, const Tensor& mean, const Tensor& deviation, at::ScalarType type) {
+  if (fused(images) && !images.requires_grad() && (type == at::kFloat || type == at::kBFloat16)) {
+    const Extent extent(images);
+    auto y = at::empty_like(images, images.options().dtype(type));
+    const float *m = mean.data_ptr<float>(), *d = deviation.data_ptr<float>();
+    if (type == at::kFloat) {
+      kernels::normalise(images.data_ptr<float>(), y.data_ptr<float>(), extent.images, extent.pixels, extent.channels,
+                         m, d);
+    } else {
+      kernels::normalise(images.data_ptr<float>(), low(y), extent.images, extent.pixels, extent.channels, m, d);
+    }
+    return y;
+  }
+  return images.sub(over_maps(mean, images)).div_(over_maps(deviation, images))
+      .contiguous(at::MemoryFormat::ChannelsLast)
+      .to(type);
 }
 
 }  // namespace padft

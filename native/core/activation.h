@@ -1,5 +1,6 @@
-// The two nonlinear steps of the network: batch norm + ReLU while training, and a clip site (ReLU with bounds) in
-// evaluation. On the CPU in float32 both are one fused pass; elsewhere they are libtorch's own operations.
+// What the network does between its convolutions: batch norm + ReLU while training, and a clip site (ReLU with bounds)
+// in evaluation. On the CPU each is one fused pass in float32, the site in bfloat16 too; elsewhere they are libtorch's own
+// operations.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -19,8 +20,13 @@ struct SiteBounds {
 };
 
 /// ReLU(x·scale + shift) under the bounds. `scale`/`shift` [C] may be undefined (1 and 0). Differentiable in x and in
-/// [C]-shaped bounds; `mean_out`, when given, receives m [N, C] (before the mean bound).
+/// [C]-shaped bounds; `mean_out`, when given, receives m [N, C] float32 (before the mean bound). With `in_place` x may be
+/// overwritten, where nothing needs its gradient.
 at::Tensor clip_site(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
-                        const SiteBounds& bounds, at::Tensor* mean_out = nullptr);
+                        const SiteBounds& bounds, at::Tensor* mean_out = nullptr, bool in_place = false);
+
+/// (images − mean) / deviation as `type`, channels-last. images [N, C, H, W] float32; mean, deviation [C] float32.
+at::Tensor normalise(const at::Tensor& images, const at::Tensor& mean, const at::Tensor& deviation,
+                     at::ScalarType type);
 
 }  // namespace padft

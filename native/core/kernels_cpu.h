@@ -1,4 +1,4 @@
-// Fused loops over channels-last float32 maps on the CPU. libtorch runs batch norm, ReLU and clipping as separate
+// Fused loops over channels-last maps on the CPU, in float32 and, in evaluation, bfloat16. libtorch runs batch norm, ReLU and clipping as separate
 // passes over memory; at 32×32 those passes cost as much as the convolutions of a thin network. Pointers are
 // [rows, channels] with channels contiguous (N·H·W rows). Results do not depend on the number of threads: work is cut
 // into a fixed number of chunks and reduced in order.
@@ -7,6 +7,11 @@
 #include <cstdint>
 
 namespace padft::kernels {
+
+/// A bfloat16 by its bits, laid out as libtorch's. Arithmetic on it is float32's, rounded once at the end.
+struct Bfloat16 {
+  uint16_t bits;
+};
 
 /// y = max(0, x·scale + shift), with per-channel mean and inverse deviation of x over all rows (biased variance)
 /// written to `mean`, `inv_std` and `variance`. scale = weight·inv_std, shift = bias − mean·scale.
@@ -33,8 +38,19 @@ struct SiteArguments {
 void site_forward(const float* x, float* y, int64_t images, int64_t pixels, int64_t channels,
                   const SiteArguments& site, float* means);
 
+void site_forward(const Bfloat16* x, Bfloat16* y, int64_t images, int64_t pixels, int64_t channels,
+                  const SiteArguments& site, float* means);
+
+/// y = (x − mean) / deviation, both [channels].
+void normalise(const float* x, float* y, int64_t images, int64_t pixels, int64_t channels, const float* mean,
+               const float* deviation);
+void normalise(const float* x, Bfloat16* y, int64_t images, int64_t pixels, int64_t channels, const float* mean,
+               const float* deviation);
+
 /// Gradients for x and for bounds shared by all images: dmax, dmean are [channels], summed (may be null).
 void site_backward(const float* x, const float* dy, float* dx, int64_t images, int64_t pixels, int64_t channels,
                    const SiteArguments& site, const float* means, float* dmax, float* dmean);
+void site_backward(const Bfloat16* x, const Bfloat16* dy, Bfloat16* dx, int64_t images, int64_t pixels,
+                   int64_t channels, const SiteArguments& site, const float* means, float* dmax, float* dmean);
 
 }  // namespace padft::kernels

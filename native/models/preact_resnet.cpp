@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "../core/convolution.h"
 #include "../core/error.h"
 #include "../core/random.h"
 
@@ -43,6 +44,7 @@ struct Weights {
 struct Folded {
   uint64_t version = UINT64_MAX;
   Precision precision = Precision::fp32;
+  bool finite = true;  // on the CPU; elsewhere it is not looked at
   Tensor stem;
   std::vector<Tensor> scale, shift, conv1, bias1, conv2, shortcut;
 };
@@ -153,7 +155,7 @@ class PreActResNet18 final : public Network {
   }
 
   Tensor train_logits(const Tensor& images) override {
-    auto x = conv(normalise(images).to(leaves_.stem.scalar_type()), leaves_.stem, 1);
+    auto x = conv(normalise(images, input_mean_, input_std_, leaves_.stem.scalar_type()), leaves_.stem, 1);
     for (size_t b = 0; b < blocks_.size(); ++b) {
       auto& first = norm_leaves_[2 * b];
       auto& second = norm_leaves_[2 * b + 1];
@@ -171,7 +173,7 @@ class PreActResNet18 final : public Network {
     const Folded& folded = fold(pass.precision);
     int64_t offset = 0;
     size_t site = 0;
-    const auto clip = [&](const Tensor& x, const Tensor& scale, const Tensor& shift) {
+    const auto clip = [&](const Tensor& x, const Tensor& scale, const Tensor& shift, bool in_place) {
       const int64_t channels = sites_[site++].channels;
       SiteBounds bounds;
       const auto slice = [&](const Tensor& all) {
@@ -182,17 +184,28 @@ class PreActResNet18 final : public Network {
       offset += channels;
       Tensor mean;
       const bool want_mean = pass.collect && pass.statistic == Statistic::mean;
-      auto y = clip_site(x, scale, shift, bounds, want_mean ? &mean : nullptr);
+      auto y = clip_site(x, scale, shift, bounds, want_mean ? &mean : nullptr, in_place);
       if (want_mean) pass.collected.push_back(mean);
       if (pass.collect && pass.statistic == Statistic::max) pass.collected.push_back(y.amax({2, 3}).to(at::kFloat));
       return y;
     };
-    auto x = conv(normalise(images).to(folded.stem.scalar_type()), folded.stem, 1);
+    // A site that only cuts at 0 is part of the convolution before it. oneDNN's ReLU makes 0 of a NaN, which would hide
+    // damaged weights: those of the second sites are looked at, and what an infinite map makes also shows beside them.
+    const bool plain = !pass.bounds.any() && !pass.collect && folded.finite;
+    auto x = conv(normalise(images, input_mean_, input_std_, folded.stem.scalar_type()), folded.stem, 1);
     for (size_t b = 0; b < blocks_.size(); ++b) {
-      const auto a = clip(x, folded.scale[b], folded.shift[b]);
-      const auto shortcut = blocks_[b].has_shortcut() ? conv(a, folded.shortcut[b], blocks_[b].stride) : x;
-      const auto h = conv(a, folded.conv1[b], blocks_[b].stride, folded.bias1[b]);
-      x = conv(clip(h, Tensor(), Tensor()), folded.conv2[b], 1).add_(shortcut);
+      const auto& block = blocks_[b];
+      // x itself is still to be added where the shape is kept.
+      const auto a = clip(x, folded.scale[b], folded.shift[b], /*in_place=*/block.has_shortcut());
+      const auto shortcut = block.has_shortcut() ? conv(a, folded.shortcut[b], block.stride) : x;
+      Tensor h;
+      if (plain) {
+        h = conv_relu(a, folded.conv1[b], folded.bias1[b], block.stride);
+        offset += sites_[site++].channels;
+      } else {
+        h = clip(at::conv2d(a, folded.conv1[b], folded.bias1[b], block.stride, /*padding=*/1), Tensor(), Tensor(), true);
+      }
+      x = add_conv(shortcut, h, folded.conv2[b]);
     }
     return x.to(at::kFloat).mean({2, 3});
   }
@@ -213,10 +226,6 @@ class PreActResNet18 final : public Network {
   static Tensor pointwise(const Tensor& x, const Tensor& weight, int64_t stride) {
     const auto pixels = x.slice(2, 0, x.size(2), stride).slice(3, 0, x.size(3), stride).permute({0, 2, 3, 1});
     return at::matmul(pixels, weight.flatten(1).t()).permute({0, 3, 1, 2});
-  }
-
-  Tensor normalise(const Tensor& images) const {
-    return images.sub(input_mean_).div_(input_std_).contiguous(at::MemoryFormat::ChannelsLast);
   }
 
   // The flat buffer: convolutions first (one slice to convert in low precision), then the classifier, then batch norms.
@@ -247,8 +256,8 @@ class PreActResNet18 final : public Network {
     classifier(weights_, master_);
     norms_ = norms(weights_);
     std::vector<float> mean(options_.mean.begin(), options_.mean.end()), std(options_.std.begin(), options_.std.end());
-    input_mean_ = at::tensor(mean).view({1, -1, 1, 1}).to(device);
-    input_std_ = at::tensor(std).view({1, -1, 1, 1}).to(device);
+    input_mean_ = at::tensor(mean).to(device);
+    input_std_ = at::tensor(std).to(device);
     name_state();
   }
 
@@ -364,6 +373,11 @@ class PreActResNet18 final : public Network {
       folded.bias1.push_back((second.bias - second.mean * scale).to(type));
       folded.conv2.push_back(convert(master_.conv2[b]));
       folded.shortcut.push_back(convert(master_.shortcut[b]));
+    }
+    if (weights_.device().is_cpu()) {
+      for (const auto* tensors : {&folded.scale, &folded.shift, &folded.conv1, &folded.bias1}) {
+        for (const auto& tensor : *tensors) folded.finite &= at::isfinite(tensor).all().item<bool>();
+      }
     }
     folded_ = std::move(folded);
     return folded_;

@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "core/activation.h"
+#include "core/convolution.h"
 #include "core/kernels_cpu.h"
 #include "support.h"
 
@@ -118,6 +119,65 @@ CASE("kernels", "a clip site equals plain operations, without gradients") {
       EXPECT_CLOSE(y, plain_site(s.x, s.scale, s.shift, s.bounds, &expected_means), kTolerance);
       EXPECT_CLOSE(means, expected_means, kTolerance);
       EXPECT_SAME(s.x, before);
+      EXPECT_SAME(clip_site(s.x, s.scale, s.shift, s.bounds, nullptr, /*in_place=*/true), y);
+    }
+  }
+}
+
+CASE("kernels", "a clip site in bfloat16 computes in float32 and rounds once, or twice under a mean's bound") {
+  at::NoGradGuard no_grad;
+  for (const int64_t channels : kChannelCounts) {
+    for (const auto& plan : kPlans) {
+      const Sample s(plan, channels);
+      const auto low = s.x.to(at::kBFloat16);
+      Tensor means, expected_means;
+      const auto y = clip_site(low, s.scale, s.shift, s.bounds, &means);
+      EXPECT(y.scalar_type() == at::kBFloat16 && means.scalar_type() == at::kFloat);
+      const auto expected = plain_site(low.to(at::kFloat), s.scale, s.shift, s.bounds, &expected_means);
+      EXPECT_CLOSE(means, expected_means, kTolerance);
+      if (plan.mean) {
+        EXPECT(at::allclose(y.to(at::kFloat), expected, 0x1p-7));
+      } else {
+        EXPECT_SAME(y, expected.to(at::kBFloat16));
+      }
+      EXPECT_SAME(clip_site(low, s.scale, s.shift, s.bounds, nullptr, /*in_place=*/true), y);
+    }
+  }
+}
+
+CASE("kernels", "bfloat16 rounds as libtorch does, and a NaN stays one") {
+  at::NoGradGuard no_grad;
+  const auto bits = at::arange(0x3f7fff00, 0x3f820100, at::kInt);  // 1 ± 2⁻⁶, both sides of every tie
+  const auto values = bits.view(at::kFloat).view({2, 1, -1, 8}).contiguous(at::MemoryFormat::ChannelsLast);
+  const auto zero = at::zeros({1}), one = at::ones({1});
+  EXPECT_SAME(normalise(values, zero, one, at::kBFloat16), values.to(at::kBFloat16));
+  const auto damaged = at::tensor({0x7fffffff, 0x7f800001, -1}, at::kInt).view(at::kFloat).view({1, 1, 1, 3});
+  const auto low = normalise(damaged, zero, one, at::kBFloat16);
+  EXPECT(at::isnan(low).all().item<bool>());
+  EXPECT(at::isnan(clip_site(low, {}, {}, {})).all().item<bool>());
+}
+
+CASE("kernels", "images are normalised in one pass") {
+  at::NoGradGuard no_grad;
+  for (const int64_t channels : {1, 3, 4}) {
+    const auto images = channels_last(random_tensor({3, channels, 5, 7}, 8, 0, 1));
+    const auto mean = random_tensor({channels}, 9), deviation = random_tensor({channels}, 10, 0.2, 2);
+    const auto expected = images.sub(over_maps(mean)).div(over_maps(deviation));
+    EXPECT_SAME(normalise(images, mean, deviation, at::kFloat), expected);
+    EXPECT_SAME(normalise(images, mean, deviation, at::kBFloat16), expected.to(at::kBFloat16));
+    EXPECT_SAME(normalise(images.contiguous(), mean, deviation, at::kFloat), expected);
+  }
+}
+
+CASE("kernels", "a convolution with its ReLU, and one added to a sum, equal plain operations") {
+  at::NoGradGuard no_grad;
+  for (const int64_t channels : {4, 8, 16}) {
+    for (const int64_t stride : {1, 2}) {
+      const auto x = channels_last(random_tensor({3, channels, 8, 8}, 11)), sum = channels_last(random_tensor({3, 8, 8, 8}, 12));
+      const auto weight = channels_last(random_tensor({8, channels, 3, 3}, 13)), bias = random_tensor({8}, 14);
+      EXPECT_CLOSE(conv_relu(x, weight, bias, stride), at::relu(at::conv2d(x, weight, bias, stride, 1)), kTolerance);
+      const auto expected = sum + at::conv2d(x, weight, {}, 1, 1);
+      EXPECT_CLOSE(add_conv(sum.clone(), x, weight), expected, kTolerance);
     }
   }
 }
@@ -143,6 +203,31 @@ CASE("kernels", "a clip site's gradients equal autograd's") {
       };
       const auto fused = run(false), expected = run(true);
       for (size_t i = 0; i < fused.size(); ++i) EXPECT_CLOSE(fused[i], expected[i], kTolerance);
+    }
+  }
+}
+
+CASE("kernels", "a clip site's gradients in bfloat16 are float32's but for rounding") {
+  for (const int64_t channels : kChannelCounts) {
+    for (const auto& plan : kPlans) {
+      const Sample s(plan, channels);
+      const auto maps = s.x.to(at::kBFloat16), outside = s.weight.to(at::kBFloat16);
+      const auto run = [&](at::ScalarType type) {
+        const auto learns = [&](const Tensor& bound) {
+          return bound.defined() && !plan.per_image ? leaf(bound) : bound;
+        };
+        const auto x = leaf(maps.to(type));
+        const SiteBounds bounds{learns(s.bounds.max), learns(s.bounds.mean)};
+        clip_site(x, s.scale, s.shift, bounds).backward(outside.to(type));
+        std::vector<Tensor> results = {x.grad().to(at::kFloat)};
+        for (const auto& bound : {bounds.max, bounds.mean}) {
+          if (bound.defined() && bound.requires_grad()) results.push_back(bound.grad());
+        }
+        return results;
+      };
+      const auto low = run(at::kBFloat16), full = run(at::kFloat);
+      EXPECT(at::allclose(low[0], full[0], 0x1p-8));
+      for (size_t i = 1; i < low.size(); ++i) EXPECT_CLOSE(low[i], full[i], kTolerance);
     }
   }
 }

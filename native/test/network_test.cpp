@@ -240,16 +240,20 @@ CASE("network", "training mode: logits, gradients and running statistics equal t
   }
 }
 
-CASE("network", "bfloat16 evaluation stays near float32") {
+CASE("network", "bfloat16 evaluation stays near float32, under bounds too") {
   const auto network = seasoned_network();
   const auto input = images();
   at::NoGradGuard no_grad;
-  EvalPass pass;
-  pass.precision = Precision::bf16;
-  const auto low = network->logits(input, pass);
-  EXPECT(low.scalar_type() == at::kFloat);
-  const auto full = logits(*network, input);
-  EXPECT_NEAR((low - full).abs().max().item<double>(), 0, 0.05 * full.abs().max().item<double>() + 0.02);
+  const auto bounds = binding(*network, input, true, true);
+  for (const auto& held : {BoundSet{}, BoundSet{bounds.max, {}}, bounds}) {
+    EvalPass pass;
+    pass.precision = Precision::bf16;
+    pass.bounds = held;
+    const auto low = network->logits(input, pass);
+    EXPECT(low.scalar_type() == at::kFloat);
+    const auto full = logits(*network, input, held);
+    EXPECT_NEAR((low - full).abs().max().item<double>(), 0, 0.05 * full.abs().max().item<double>() + 0.02);
+  }
 }
 
 CASE("network", "refuses what it cannot be") {

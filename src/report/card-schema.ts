@@ -182,7 +182,14 @@ export const checkEnvironment = object<CardEnvironment>({
   threads: count,
   cpuCapability: text,
   napi: count,
-  precision: optional(object<CardPrecision>({ training: nullable(nativePrecision), evaluation: nativePrecision })),
+  precision: optional(
+    object<CardPrecision>({
+      training: nullable(nativePrecision),
+      scoring: optional(nativePrecision),
+      fitting: optional(nativePrecision),
+      evaluation: nativePrecision,
+    }),
+  ),
 });
 
 /** Checks a file's line in a card. */

@@ -1,4 +1,5 @@
 import { cpus } from 'node:os';
+import { type Precision, type Purpose, resolvePrecision } from '../device.js';
 import type { NativeDevice, NativePrecision } from '../native/contract.js';
 import { callNative } from '../native/job.js';
 import { loadAddon } from '../native/load.js';
@@ -24,8 +25,21 @@ export interface CardEnvironment {
 export interface CardPrecision {
   /** Null when nothing was trained here, or the training does not say. */
   readonly training: NativePrecision | null;
-  /** Of evaluation and defence. */
+  /** Of a defence's scores, and of the steps that fit its bounds. Left out where nothing was defended, and by earlier versions, which took that of evaluation. */
+  readonly scoring?: NativePrecision | undefined;
+  readonly fitting?: NativePrecision | undefined;
+  /** Of evaluation and all else. */
   readonly evaluation: NativePrecision;
+}
+
+/** What a defence on `device` computes in when `precision` is asked for. */
+export function defensePrecision(
+  training: NativePrecision | null,
+  precision: Precision,
+  device: NativeDevice,
+): CardPrecision {
+  const of = (purpose: Purpose) => resolvePrecision(precision, device, purpose);
+  return { training, scoring: of('scoring'), fitting: of('fitting'), evaluation: of('evaluation') };
 }
 
 /** The environment of this process when it computes on `device` in `precision`. ERR_ADDON. */

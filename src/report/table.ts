@@ -124,8 +124,13 @@ function notes(card: RunCard): string[] {
 /** Nothing on cards of earlier versions, which do not know it. */
 function arithmetic({ environment: { device, precision } }: RunCard): string[] {
   if (precision === undefined) return [];
-  const { training, evaluation } = precision;
-  return [`on ${device}: ${training === null ? '' : `trained in ${training}, `}evaluated in ${evaluation}`];
+  const { training, scoring = null, fitting = null, evaluation } = precision;
+  const parts = [
+    training === null ? '' : `trained in ${training}, `,
+    scoring === null || scoring === evaluation ? '' : `rows scored in ${scoring}, `,
+    fitting === null || fitting === evaluation ? '' : `bounds fitted in ${fitting}, `,
+  ];
+  return [`on ${device}: ${parts.join('')}evaluated in ${evaluation}`];
 }
 
 /** The settings that are not the preset's, the seed aside: `purify.count 500 (3000)`. */

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { DatasetPair } from '../datasets/index.js';
 import { type DefenseBench, defendAndJudge } from '../defend-and-judge.js';
 import type { PadFtResult } from '../defenses/pad-ft/index.js';
-import { type Device, type Precision, resolveDevice, resolvePrecision } from '../device.js';
+import { type Device, type Precision, resolveDevice } from '../device.js';
 import { type ErrorCode, isAbort, PadFtError } from '../errors.js';
 import { type ExperimentContext, type ExperimentEvent, loadPair, RUN_FILES, warnOfWeakVictim } from '../experiment.js';
 import { openFolder, removeFile, shareFile } from '../formats/folder.js';
@@ -13,7 +13,7 @@ import type { NativeDevice } from '../native/contract.js';
 import { type PoisonedSet, poison } from '../poisoned-set.js';
 import { CARD_FILE, type CardFile, describeDataset, makeCard, writeCard } from '../report/card.js';
 import { defenseFiles, removeRun, saveDefense } from '../report/defense-files.js';
-import { describeEnvironment } from '../report/environment.js';
+import { defensePrecision, describeEnvironment } from '../report/environment.js';
 import { judgeVictim, type VictimFigures } from '../report/judge.js';
 import { readTraining, saveTraining, TRAINING_FILES, type TrainingCard } from '../report/training-card.js';
 import { type Poisoning, TRAIN_DEFAULTS, type TrainSettings } from '../train.js';
@@ -131,11 +131,11 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
           train: training.settings.seed,
           defenses: [planned.settings.seed],
         },
-        environment: describeEnvironment(device, {
-          // Not settled here: an adopted victim was trained on whatever machine its `training.json` names.
-          training: training.environment.precision?.training ?? null,
-          evaluation: resolvePrecision(precision, device, 'evaluation'),
-        }),
+        environment: describeEnvironment(
+          device,
+          // Training's is not settled here: an adopted victim was trained on whatever machine its `training.json` names.
+          defensePrecision(training.environment.precision?.training ?? null, precision, device),
+        ),
         files,
         victim: { history: training.history, evaluation: before.evaluation },
         rows: [row],

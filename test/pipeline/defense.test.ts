@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Dataset } from '../../src/dataset.js';
 import { loadDatasetPair } from '../../src/datasets/index.js';
 import { costOf } from '../../src/defenses/pad-ft/outcome.js';
+import { rankedBySce, scoreRefined } from '../../src/defenses/pad-ft/purify.js';
 import {
   type ClipInput,
   type ClipSettings,
@@ -140,6 +141,26 @@ describe('purifiers', () => {
   test("sce takes planted rows for the cleanest of their label, the paper's flaw", async () => {
     const found = await find({ purifier: 'sce' });
     expect(separation(attacked, found)).toBeLessThan(0.5);
+  });
+
+  test('sce keeps the rows that float32 keeps, scoring few of them in it', async () => {
+    const { victim, set } = attacked;
+    const labels = set.train.labels();
+    for (const count of [300, 1000]) {
+      const settings = padFtSettings({ preset: 'paper', purify: { count } });
+      const { purify: own, clip: bounds, seed, holdout } = settings;
+      const input = { victim, data: set.train, settings: own, clip: bounds, seed, holdout, evaluation: {} };
+      const { scores, rescored } = await scoreRefined(input, 'bf16');
+      const kept = (context: Parameters<typeof purify>[3]) => purify(victim, set.train, settings, context);
+      const exact = await kept({ precision: 'fp32' });
+      const refined = await kept({ scores: rankedBySce(scores, labels) });
+      expect(scores.logOdds).not.toEqual(exact.logOdds);
+      expect(new Set(refined.purified)).toEqual(new Set(exact.purified));
+      expect(rescored.length).toBeGreaterThan(0);
+      expect(rescored.length).toBeLessThan(set.train.count / 3);
+      // Where bfloat16 is fast that is what `auto` does; elsewhere it is float32.
+      expect(new Set((await kept({})).purified)).toEqual(new Set(exact.purified));
+    }
   });
 });
 

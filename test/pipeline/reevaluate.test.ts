@@ -18,7 +18,12 @@ test('the card says what was computed in, and a run is evaluated again in that',
   const folder = await madeFolder();
   await runExperiment(undefended(folder, { precision: 'bf16' }));
   const card = await readCard(join(folder, 'card.json'));
-  expect(card.environment.precision).toEqual({ training: 'fp32', evaluation: 'bf16' });
+  expect(card.environment.precision).toEqual({
+    training: 'fp32',
+    scoring: 'bf16',
+    fitting: 'bf16',
+    evaluation: 'bf16',
+  });
   expect(formatTable(card)).toContain('on cpu: trained in fp32, evaluated in bf16');
 
   const again = await reevaluate(folder, { device: 'cpu' });

@@ -8,7 +8,6 @@ import {
   type PresetName,
   type PurifySettings,
 } from '../../defenses/pad-ft/options.js';
-import { resolvePrecision } from '../../device.js';
 import { PadFtError } from '../../errors.js';
 import { openFolder, removeFile } from '../../formats/folder.js';
 import { counted } from '../../formats/plural.js';
@@ -18,7 +17,7 @@ import { requireFit } from '../../model-fit.js';
 import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../../poisoned-set-file.js';
 import { CARD_FILE, type CardFile, makeCard, makeRow, type RunCard, removeCard, writeCard } from '../../report/card.js';
 import { writeSuspects } from '../../report/defense-files.js';
-import { describeEnvironment } from '../../report/environment.js';
+import { defensePrecision, describeEnvironment } from '../../report/environment.js';
 import { type DefenseFigures, judgeDefense, judgeVictim } from '../../report/judge.js';
 import { formatTable } from '../../report/table.js';
 import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
@@ -235,10 +234,7 @@ function describeRun(
       defenses: [{ name: flags.preset, control: null, settings }],
     },
     seeds: { root: null, poison: poison?.seed ?? null, train: null, defenses: [settings.seed] },
-    environment: describeEnvironment(device, {
-      training: null,
-      evaluation: resolvePrecision(precision, device, 'evaluation'),
-    }),
+    environment: describeEnvironment(device, defensePrecision(null, precision, device)),
     files,
     victim: { history: [], evaluation: judgement?.figures.evaluations.victim ?? null },
     rows: [makeRow(flags.preset, result, judgement?.figures ?? null)],

@@ -1,3 +1,4 @@
+import { resolvePrecision } from '../../device.js';
 import { clip } from './clip.js';
 import { type ClipSettings, PRESETS } from './options.js';
 import { correctRows, dropScore, type PurifyInput, type RowScores, scoreBySce, selectRows } from './purify.js';
@@ -14,8 +15,10 @@ const LATER_FLOOR = 0.02;
 export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
   const { victim: model, data, settings, seed, evaluation } = input;
   const labels = data.labels();
-  const { onProgress: _, ...quiet } = evaluation;
-  const first = await scoreBySce(input);
+  // One arithmetic for all its passes: what is scored is the difference between two of them.
+  const precision = resolvePrecision(evaluation.precision ?? 'auto', model.device, 'evaluation');
+  const { onProgress: _, ...quiet } = { ...evaluation, precision };
+  const first = await scoreBySce({ ...input, evaluation: { ...evaluation, precision } });
   const eligible = correctRows(first.victim, labels);
   let scores: RowScores = { ...first, eligible, judged: null };
   using bounded = await model.clone();

@@ -86,7 +86,7 @@ async function makeFitter(input: ClipInput): Promise<NativeBoundsFitter> {
     max: settings.kinds === 'mean' ? null : await largest('max'),
     mean: settings.kinds === 'max' ? null : await largest('mean'),
     margin: settings.margin,
-    precision: resolvePrecision(evaluation.precision ?? 'auto', model.device, 'evaluation'),
+    precision: resolvePrecision(evaluation.precision ?? 'auto', model.device, 'fitting'),
     seed: streamSeed(input.seed, 'clip'),
   };
   return callNative(() =>

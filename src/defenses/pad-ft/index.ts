@@ -182,14 +182,16 @@ export async function purify(
 /** The costly half of stage 1, one score a row; what is selected by them is cheap (`purify`). */
 function scoreRows(victim: Model, data: Dataset, settings: PadFtSettings, context: DefenseContext): Promise<RowScores> {
   const evaluation = stageEvaluation(context, 'purify');
-  const { clip, seed, purify } = settings;
-  return PURIFIER_TABLE[purify.purifier]({ victim, data, settings: purify, clip, seed, evaluation });
+  const { clip, holdout, seed, purify } = settings;
+  return PURIFIER_TABLE[purify.purifier]({ victim, data, settings: purify, clip, seed, holdout, evaluation });
 }
 
 /** Defences of one victim that agree on this score its rows alike, whatever they keep of them. */
-export function scoringKey({ purify, clip, seed }: PadFtSettings): string {
-  const { verdictGain: _, verdictSeparation: __, suspectPosterior: ___, pool: ____, count, ...scoring } = purify;
-  return JSON.stringify([scoring, seed, purify.purifier === 'clip-drop' ? [count, clip] : null]);
+export function scoringKey({ purify, clip, seed, holdout }: PadFtSettings): string {
+  const { verdictGain: _, verdictSeparation: __, suspectPosterior: ___, pool, count, ...scoring } = purify;
+  // sce is exact where its rows will be cut, and clip-drop fits bounds on what it keeps.
+  const kept = { 'cross-label': null, 'clip-drop': [count, clip], sce: [count, pool, holdout] };
+  return JSON.stringify([scoring, seed, kept[purify.purifier]]);
 }
 
 function stageEvaluation(context: DefenseContext, stage: DefenseProgress['stage']): EvaluationOptions {

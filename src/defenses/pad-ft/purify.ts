@@ -1,9 +1,11 @@
 import type { Dataset } from '../../dataset.js';
+import { resolvePrecision } from '../../device.js';
 import type { EvaluationOptions, Model } from '../../model.js';
-import type { Scores } from '../../native/contract.js';
+import type { NativePrecision, Scores } from '../../native/contract.js';
 import { Random, streamSeed } from '../../random.js';
 import { interquartileRange, median, rankAscending, smallestPerLabel } from '../../statistics.js';
 import type { ClipSettings, PurifySettings } from './options.js';
+import { type RefinedScores, refineNearCuts } from './refine.js';
 import { judge, type LabelVerdict, type Suspect, type Verdict } from './verdict.js';
 
 /** What stage 1 hands on: the purified set, the suspects, and what it says about the training set. */
@@ -36,6 +38,8 @@ export interface PurifyInput {
   /** How clip-drop fits the bounds it scores under. */
   readonly clip: ClipSettings;
   readonly seed: number;
+  /** Rows that will be held out before D_c is chosen. */
+  readonly holdout: number;
   readonly evaluation: EvaluationOptions;
 }
 
@@ -59,16 +63,49 @@ export function correctRows(scores: Scores, labels: Int32Array): Uint8Array {
  * The paper's purifier (section III-A): rows in order of their SCE. Ranked by the log-odds, which order the rows alike
  * for hard labels and every alpha, and do not saturate at 0 in float32. Its suspects are rows of large loss, as the paper
  * has it: where a backdoor makes the victim surer of planted rows than of clean ones, they are the wrong ones.
+ *
+ * With `auto`, where bfloat16 is fast, rows are scored in it and those near a label's cut again in float32: D_c is
+ * float32's (`refineNearCuts`). Not so where D_c is drawn from a pool or after held-out rows: there is no one cut then.
  */
 export async function scoreBySce(input: PurifyInput): Promise<RowScores> {
-  const victim = await input.victim.score(input.data, { ...input.evaluation, alpha: input.settings.alpha });
+  const { victim: model, data, settings, evaluation } = input;
+  const oneCut = settings.pool === 0 && input.holdout === 0;
+  const fast =
+    oneCut && scoringPrecision(input) !== resolvePrecision(evaluation.precision ?? 'auto', model.device, 'evaluation');
+  const victim = fast
+    ? (await scoreRefined(input, 'bf16')).scores
+    : await model.score(data, { ...evaluation, alpha: settings.alpha });
+  return rankedBySce(victim, data.labels());
+}
+
+/** Rows in order of their log-odds, the largest first; all of them are eligible. */
+export function rankedBySce(victim: Scores, labels: Int32Array): RowScores {
   return {
     score: victim.logOdds.map((value) => -value),
-    eligible: new Uint8Array(input.data.count).fill(1),
+    eligible: new Uint8Array(labels.length).fill(1),
     victim,
     alternative: victim.alternative,
-    judged: correctRows(victim, input.data.labels()),
+    judged: correctRows(victim, labels),
   };
+}
+
+/** Every row scored in `fast`, and those near a cut again in float32. */
+export async function scoreRefined(input: PurifyInput, fast: NativePrecision): Promise<RefinedScores> {
+  const { victim: model, data, settings, evaluation } = input;
+  const labels = data.labels();
+  const { onProgress: _, ...quiet } = evaluation;
+  return refineNearCuts(
+    await model.score(data, { ...evaluation, alpha: settings.alpha, precision: fast }),
+    { labels, classes: data.classes, settings, judged: (scores) => correctRows(scores, labels) },
+    async (rows) => {
+      using some = await data.subset(rows, quiet);
+      return await model.score(some, { ...quiet, alpha: settings.alpha, precision: 'fp32' });
+    },
+  );
+}
+
+function scoringPrecision({ victim, evaluation }: PurifyInput): NativePrecision {
+  return resolvePrecision(evaluation.precision ?? 'auto', victim.device, 'scoring');
 }
 
 /**
