@@ -42,9 +42,9 @@ export function resolveDevice(device: Device = 'auto'): NativeDevice {
 export type Purpose = 'training' | 'scoring' | 'fitting' | 'evaluation';
 
 /**
- * The arithmetic as the core wants it. `auto` trains, scores and fits in bfloat16 where the hardware multiplies it (CUDA,
- * CPUs with AVX512-BF16), but fits in TF32 on CUDA, where that is fast already. It evaluates in TF32 on CUDA and in
- * float32 on the CPU.
+ * The arithmetic as the core wants it. On CUDA `auto` trains in bfloat16 and does all else in TF32, which is fast there
+ * already. On CPUs with AVX512-BF16 it trains, scores and fits in bfloat16 and evaluates in float32; on others everything
+ * is float32.
  */
 export function resolvePrecision(precision: Precision, device: NativeDevice, purpose: Purpose): NativePrecision {
   if (precision !== 'auto') {
@@ -52,6 +52,6 @@ export function resolvePrecision(precision: Precision, device: NativeDevice, pur
       throw invalidOption('precision', 'auto, fp32 or bf16 on the CPU', precision);
     return precision;
   }
-  if (device !== 'cpu') return purpose === 'training' || purpose === 'scoring' ? 'bf16' : 'tf32';
+  if (device !== 'cpu') return purpose === 'training' ? 'bf16' : 'tf32';
   return purpose !== 'evaluation' && callNative(() => loadAddon().runtime()).cpuBf16 ? 'bf16' : 'fp32';
 }

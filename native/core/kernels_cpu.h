@@ -1,7 +1,7 @@
-// Fused loops over channels-last maps on the CPU, in float32 and, in evaluation, bfloat16. libtorch runs batch norm, ReLU and clipping as separate
-// passes over memory; at 32×32 those passes cost as much as the convolutions of a thin network. Pointers are
-// [rows, channels] with channels contiguous (N·H·W rows). Results do not depend on the number of threads: work is cut
-// into a fixed number of chunks and reduced in order.
+// Fused loops over channels-last maps on the CPU, in float32 and, in evaluation, bfloat16. libtorch runs batch norm, ReLU
+// and clipping as separate passes over memory; at 32×32 those passes cost as much as the convolutions of a thin network.
+// Pointers are [rows, channels] with channels contiguous (N·H·W rows). Results do not depend on the number of threads:
+// work is cut into a fixed number of chunks and reduced in order.
 #pragma once
 
 #include <cstdint>

@@ -11,8 +11,9 @@ import { findDefense } from './defenses.js';
 import { type Grid, type GridAttack, type GridTable, NO_ATTACK } from './grid.js';
 import { SCALES, type Scale, trainSettings } from './scales.js';
 
-/** Raised when the same settings would make another victim or another defence than before: no cell is taken over then. */
-const CELL_FORMAT = 1;
+/** Raised when the same settings would make another victim, or another defence, than before: no cell is taken over then. */
+const VICTIM_FORMAT = 1;
+const DEFENSE_FORMAT = 2;
 
 /** A victim of the grid: one training, named by what it depends on and by nothing else. */
 export interface VictimCell {
@@ -125,7 +126,7 @@ function victimCell(
   const train = trainSettings(scale, attack, seed);
   const datasetOptions = scale.datasetOptions[dataset] ?? {};
   const key = contentKey({
-    format: CELL_FORMAT,
+    format: VICTIM_FORMAT,
     dataset: { name: dataset, options: datasetOptions },
     // At rate 0 nothing of the poisoning matters, its seed included.
     poison: rate === 0 ? { rate } : { ...POISON_DEFAULTS, ...poison, attack },
@@ -190,10 +191,7 @@ function defenseCell(victim: VictimCell, column: string, count: number | null, s
   const request = { ...found.request, options: { seed: victim.seed, ...options } };
   const planned = planOne(request, victim.seed);
   const { control, settings } = planned;
-  const { pool, ...purify } = settings.purify;
-  // `pool` came later: cells that do not use it stay what they were.
-  const kept = pool === 0 ? { ...settings, purify } : settings;
-  const key = contentKey({ format: CELL_FORMAT, victim: victim.key, control, settings: kept });
+  const key = contentKey({ format: DEFENSE_FORMAT, victim: victim.key, control, settings });
   const name = `${victim.name}-${column}${count === null ? '' : `-n${count}`}`;
   return { key, name, folder: `${name}-${key.slice(0, 12)}`, victim, column, count, request, planned };
 }
