@@ -215,7 +215,7 @@ async function loadImages(
   checkImageSet(set, path);
   if (set.shape.channels !== mean.length) {
     const at = { file: join(folder, MANIFEST_FILE), path: 'dataset.mean' };
-    throw wrong(at, `a number for each of ${counted(set.shape.channels, 'channel')} of ${name}`, mean);
+    throw wrong(at, `a number for each of the ${set.shape.channels} channels of ${name}`, mean);
   }
   return Dataset.from(set, options.device);
 }
