@@ -25,7 +25,10 @@ export interface CardEnvironment {
 export interface CardPrecision {
   /** Null when nothing was trained here, or the training does not say. */
   readonly training: NativePrecision | null;
-  /** Of a defence's scores, and of the steps that fit its bounds. Left out where nothing was defended, and by earlier versions, which took that of evaluation. */
+  /**
+   * Of a defence's scores (`clip-drop` takes that of evaluation), and of the steps that fit its bounds. Left out by
+   * earlier versions, which took that of evaluation.
+   */
   readonly scoring?: NativePrecision | undefined;
   readonly fitting?: NativePrecision | undefined;
   /** Of evaluation and all else. */

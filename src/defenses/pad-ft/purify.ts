@@ -65,16 +65,18 @@ export function correctRows(scores: Scores, labels: Int32Array): Uint8Array {
  * has it: where a backdoor makes the victim surer of planted rows than of clean ones, they are the wrong ones.
  *
  * With `auto`, where bfloat16 is fast, rows are scored in it and those near a label's cut again in float32: D_c is
- * float32's (`refineNearCuts`). Not so where D_c is drawn from a pool or after held-out rows: there is no one cut then.
+ * float32's (`refineNearCuts`). Where D_c is drawn from a pool or after held-out rows there is no one cut, and bfloat16's
+ * scores stand.
  */
 export async function scoreBySce(input: PurifyInput): Promise<RowScores> {
   const { victim: model, data, settings, evaluation } = input;
   const oneCut = settings.pool === 0 && input.holdout === 0;
-  const fast =
-    oneCut && scoringPrecision(input) !== resolvePrecision(evaluation.precision ?? 'auto', model.device, 'evaluation');
-  const victim = fast
-    ? (await scoreRefined(input, 'bf16')).scores
-    : await model.score(data, { ...evaluation, alpha: settings.alpha });
+  const precision = scoringPrecision(input);
+  const exact = resolvePrecision(evaluation.precision ?? 'auto', model.device, 'evaluation');
+  const victim =
+    oneCut && precision !== exact
+      ? (await scoreRefined(input, precision)).scores
+      : await model.score(data, { ...evaluation, precision, alpha: settings.alpha });
   return rankedBySce(victim, data.labels());
 }
 
@@ -112,10 +114,13 @@ function scoringPrecision({ victim, evaluation }: PurifyInput): NativePrecision 
  * Cross-label purification. A trigger drives channels beyond what images of *other* labels drive them to. On the rows
  * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show; the score
  * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
- * their margin. One pass for the ranges and one scoring pass a statistic, and one as it is; no gradient, no clean data, no guess of the target.
+ * their margin. One pass for the ranges and one scoring pass a statistic, and one as it is; no gradient, no clean data, no
+ * guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
+ * verdict is drawn from thousands of them.
  */
 export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
-  const { victim: model, data, settings, evaluation } = input;
+  const { victim: model, data, settings } = input;
+  const evaluation = { ...input.evaluation, precision: scoringPrecision(input) };
   const labels = data.labels();
   const victim = await model.score(data, { ...evaluation, alpha: settings.alpha });
   const eligible = correctRows(victim, labels);
