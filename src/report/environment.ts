@@ -26,7 +26,8 @@ export interface CardPrecision {
   /** Null when nothing was trained here, or the training does not say. */
   readonly training: NativePrecision | null;
   /**
-   * Of a defence's scores (`clip-drop` takes that of evaluation), and of the steps that fit its bounds. Left out by
+   * Of a defence's scores (`clip-drop` takes that of evaluation), and of the passes that fit its bounds and its
+   * classifier. Left out by
    * earlier versions, which took that of evaluation.
    */
   readonly scoring?: NativePrecision | undefined;

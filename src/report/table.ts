@@ -128,7 +128,7 @@ function arithmetic({ environment: { device, precision } }: RunCard): string[] {
   const parts = [
     training === null ? '' : `trained in ${training}, `,
     scoring === null || scoring === evaluation ? '' : `rows scored in ${scoring}, `,
-    fitting === null || fitting === evaluation ? '' : `bounds fitted in ${fitting}, `,
+    fitting === null || fitting === evaluation ? '' : `fitted in ${fitting}, `,
   ];
   return [`on ${device}: ${parts.join('')}evaluated in ${evaluation}`];
 }

@@ -41,7 +41,7 @@ export async function fineTune(input: TuneInput): Promise<TuneResult> {
       margin,
       logZero: LOG_ZERO,
       seed: streamSeed(input.seed, 'tune'),
-      precision: resolvePrecision(evaluation.precision ?? 'auto', model.device, 'evaluation'),
+      precision: resolvePrecision(evaluation.precision ?? 'auto', model.device, 'fitting'),
       featureBatchSize: evaluation.batchSize ?? (model.device === 'cpu' ? 500 : 2000),
     }),
   );
