@@ -27,8 +27,7 @@ export interface CardPrecision {
   readonly training: NativePrecision | null;
   /**
    * Of a defence's scores (`clip-drop` takes that of evaluation), and of the passes that fit its bounds and its
-   * classifier. Left out by
-   * earlier versions, which took that of evaluation.
+   * classifier. Left out by earlier versions, which took that of evaluation.
    */
   readonly scoring?: NativePrecision | undefined;
   readonly fitting?: NativePrecision | undefined;

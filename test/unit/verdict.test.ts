@@ -97,13 +97,20 @@ describe('the verdict', () => {
     const few = judged([CLEAN, { clean: 69, planted: 30 }]);
     expect(few.labels[1]).toMatchObject({ eligible: 99, separation: null, gain: null, attacked: false });
     expect(few.suspects).toEqual([]);
-    expect(few.verdict.text).toBe('no evidence of a backdoor; 1 of 2 labels has too few rows to judge');
+    expect(few.verdict.text).toBe(
+      'no evidence of a backdoor; 1 of 2 labels has too few correctly classified rows to judge',
+    );
     expect(judged([CLEAN, { clean: 70, planted: 30 }]).verdict.attacked).toEqual([1]);
     // Rows the victim gets wrong do not count.
     const wrong = judged([{ clean: 120, planted: 30 }, CLEAN], { wrong: 60 });
     expect(wrong.labels[0]).toMatchObject({ rows: 150, eligible: 90, separation: null });
     const mixed = judged([{ clean: 300, planted: 60 }, { clean: 50 }, { clean: 50 }]);
-    expect(mixed.verdict.text).toBe('label 0: 17 % of its rows look planted; 2 of 3 labels have too few rows to judge');
+    expect(judged([{ clean: 99 }, { clean: 40 }]).verdict.text).toBe(
+      'no verdict: nothing could be judged; 2 of 2 labels have too few correctly classified rows to judge',
+    );
+    expect(mixed.verdict.text).toBe(
+      'label 0: 17 % of its rows look planted; 2 of 3 labels have too few correctly classified rows to judge',
+    );
   });
 
   it('takes fewer than 10 planted rows for outliers', () => {

@@ -138,5 +138,10 @@ export function judgeMargins(
       ? `no evidence of a backdoor (${p})`
       : `the model looks backdoored, target label ${target}: some image drives it ${largest.toFixed(1)} above every other class, ` +
         `the others reach ${Math.max(...others).toFixed(1)} at most (${p})`;
-  return { settings, labels, pValue, target, text };
+  const rising = labels.filter((each) => each.steps >= settings.steps).length;
+  const unsettled =
+    rising === 0
+      ? ''
+      : `; ${rising} of ${labels.length} margins were still rising after ${settings.steps} steps: more --steps make it surer`;
+  return { settings, labels, pValue, target, text: `${text}${unsettled}` };
 }

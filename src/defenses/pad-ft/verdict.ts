@@ -117,13 +117,15 @@ function summarise(labels: readonly LabelVerdict[]): Verdict {
   const small = labels.filter((label) => label.eligible < LEAST_ROWS);
   const sentences =
     attacked.length === 0
-      ? ['no evidence of a backdoor']
+      ? [small.length < labels.length ? 'no evidence of a backdoor' : 'no verdict: nothing could be judged']
       : attacked.map(
           (label) => `label ${label.label}: ${(100 * label.plantedShare).toFixed(0)} % of its rows look planted`,
         );
   if (small.length > 0) {
     const have = small.length === 1 ? 'has' : 'have';
-    sentences.push(`${small.length} of ${counted(labels.length, 'label')} ${have} too few rows to judge`);
+    sentences.push(
+      `${small.length} of ${counted(labels.length, 'label')} ${have} too few correctly classified rows to judge`,
+    );
   }
   return { attacked: attacked.map((label) => label.label), text: sentences.join('; ') };
 }
