@@ -181,7 +181,7 @@ async function stage(model, precision) {
 
 const answer = await check();
 const model = await load();
-const purpose = { train: 'training', score: 'scoring', clip: 'fitting' }[args.stage] ?? 'evaluation';
+const purpose = { train: 'training', score: 'scoring' }[args.stage] ?? 'fitting';
 const precision = resolvePrecision(args.precision, model.device, purpose);
 const { units, once } = await stage(model, precision);
 if (args.stage !== 'tune') await once();

@@ -1,12 +1,6 @@
 import type { Command } from 'commander';
-import {
-  INSPECT_DEFAULTS,
-  type Inspection,
-  type InspectSettings,
-  inspect,
-  inspectSettings,
-} from '../../defenses/mm-bd/inspect.js';
-import { INSPECT_GROUP } from '../fields.js';
+import { INSPECT_DEFAULTS, type Inspection, inspect, inspectSettings } from '../../defenses/mm-bd/inspect.js';
+import { INSPECT_GROUP, type InspectFlags } from '../fields.js';
 import { addInputFlags, type ModelFlags, openModel } from '../model-flags.js';
 import {
   addComputeFlags,
@@ -30,8 +24,7 @@ Examples:
   $ pad-ft inspect model.safetensors --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26 --image-size 32
   $ pad-ft inspect victim/victim.safetensors --json | jq .target`;
 
-type Flags = Omit<ModelFlags, 'model'> &
-  ComputeFlags & { readonly seed: number } & Partial<Omit<InspectSettings, 'seed'>>;
+type Flags = Omit<ModelFlags, 'model'> & ComputeFlags & Partial<InspectFlags> & { readonly seed: number };
 
 export function define(command: Command, run: Run): void {
   command

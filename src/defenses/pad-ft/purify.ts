@@ -24,8 +24,6 @@ export interface Purification {
   /** Set aside before D_c was chosen: at random from every row that is surely not planted. */
   readonly heldOut: Uint32Array;
   readonly suspects: readonly Suspect[];
-  /** 1 for rows of attacked labels that are surely not planted. */
-  readonly clear: Uint8Array;
   readonly verdict: Verdict;
   readonly labels: readonly LabelVerdict[];
 }
@@ -254,7 +252,6 @@ export function selectRows(
         : drawPerLabel(labels, marks(labels.length, pool), classes, perLabel, hold.seed, 'purified'),
     heldOut,
     suspects,
-    clear,
     verdict,
     labels: verdicts,
   };
