@@ -1,5 +1,5 @@
 // How often the default accuses a clean training set: made pictures, no poison, one thin victim a seed; prints one JSON
-// line each with Ashman's D and the gain of every label.
+// line each with Ashman's D, the gain and the z of every label.
 //
 //   node bench/false-alarms.mjs [--rows 2000] [--first 1] [--seeds 8]
 import { parseArgs } from 'node:util';
@@ -22,7 +22,7 @@ for (let seed = first; seed < first + Number(args.seeds); seed++) {
   const { acc } = await evaluate(model, set);
   const options = padFtSettings({ purify: { count: 500 }, holdout: 300, seed });
   const { verdict, labels } = await purify(model, set.train, options);
-  const figures = labels.map(({ label, eligible, separation, gain }) => ({ label, eligible, separation, gain }));
+  const figures = labels.map(({ label, eligible, separation, gain, z }) => ({ label, eligible, separation, gain, z }));
   console.log(JSON.stringify({ rows: Number(args.rows), seed, acc, attacked: verdict.attacked, labels: figures }));
   model.dispose();
   set.dispose();

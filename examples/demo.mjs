@@ -9,6 +9,7 @@ const { card } = await runDemo(
   {
     onEvent(event) {
       if (event.type === 'stage') console.error(event.text);
+      if (event.type === 'warning') console.error(`warning: ${event.message}`);
       if (event.type === 'epoch') console.error(`  epoch ${event.report.epoch}: loss ${event.report.loss.toFixed(3)}`);
     },
   },

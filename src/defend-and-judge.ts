@@ -1,6 +1,6 @@
 import { drawControl } from './control.js';
 import type { PlannedDefense } from './defense-request.js';
-import { type PadFtResult, padFt, type RowScores, scoringKey } from './defenses/pad-ft/index.js';
+import { collapse, type PadFtResult, padFt, type RowScores, scoringKey } from './defenses/pad-ft/index.js';
 import type { ExperimentEvent } from './experiment.js';
 import type { MemoryWatch } from './memory.js';
 import type { EvaluationOptions, Model } from './model.js';
@@ -53,6 +53,8 @@ export async function defendAndJudge(
     onProgress: (progress) => say({ type: 'defense', name, ...progress }),
   });
   if (shared === undefined) scored.set(key, { scores: result.scores, cost: scoringCost(label, result) });
+  const problem = collapse(result);
+  if (problem !== null) say({ type: 'warning', message: `${name}: ${problem}` });
   await save(result);
   say({ type: 'stage', stage: 'judge', text: `judging: ${name}` });
   const figures = await watch.measure('judge', () => judgeDefense(result, set, before, evaluation));

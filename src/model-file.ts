@@ -1,5 +1,6 @@
 import type { Device } from './device.js';
 import { describe, PadFtError } from './errors.js';
+import { sayWhatToDo } from './formats/file-problem.js';
 import { type Check, checkJson, finite, listOf, positive, wrong } from './formats/json-shape.js';
 import { counted } from './formats/plural.js';
 import { readSafetensors, writeSafetensors } from './formats/safetensors.js';
@@ -91,7 +92,13 @@ export interface LoadedModel {
  * mis-shaped tensor, an unknown architecture, wrong bounds); ERR_OPTION for what `options` state; ERR_DEVICE; ERR_OOM
  */
 export async function loadModel(path: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
-  const { tensors, metadata } = await readSafetensors(path);
+  const { tensors, metadata } = await readSafetensors(path).catch(
+    sayWhatToDo((got) =>
+      got === 'it is a folder'
+        ? 'give the model in it, a .safetensors file'
+        : 'give a .safetensors file: a model of `pad-ft train`, or a state dict saved from Python',
+    ),
+  );
   const state: StateEntry[] = [];
   const extra = new Map<string, StateEntry>();
   const clip = new Map<string, Float32Array>();

@@ -7,7 +7,7 @@ import { checkImageSet, type ImageSet } from './datasets/image-set.js';
 import type { Device } from './device.js';
 import { PadFtError } from './errors.js';
 import { type WrittenFile, writeJsonAtomic } from './formats/atomic-file.js';
-import { describeFileProblem, openRegularFile } from './formats/file-problem.js';
+import { describeFileProblem, openRegularFile, sayWhatToDo } from './formats/file-problem.js';
 import { openFolder, removeFile } from './formats/folder.js';
 import { readJsonFile } from './formats/json-file.js';
 import {
@@ -245,7 +245,13 @@ function parseImages({ tensors }: SafetensorsFile, classes: number, path: string
 
 async function readManifest(folder: string): Promise<FolderManifest> {
   const path = join(folder, MANIFEST_FILE);
-  const manifest = checkFile(checkManifest, await readJsonFile(path), path);
+  const manifest = checkFile(
+    checkManifest,
+    await readJsonFile(path).catch(
+      sayWhatToDo(() => `${folder} is no training set: \`pad-ft poison --out ${folder}\` makes one`),
+    ),
+    path,
+  );
   const { classNames, mean, std } = manifest.dataset;
   const at = (field: string) => ({ file: path, path: `dataset.${field}` });
   if (classNames.length < 2) throw wrong(at('classNames'), 'at least two names', classNames);

@@ -289,15 +289,21 @@ async function resume(
     const saved = metadata.get('pad-ft.train');
     const momentum = extra.get(MOMENTUM);
     if (saved === undefined || momentum?.dtype !== 'F32') {
-      throw checkpointError(path, 'is a model, not a checkpoint; train without --resume, or name another file');
+      throw checkpointError(path, 'is a model, not a checkpoint; start anew: with --overwrite, or in another folder');
     }
     const before = checkJson(checkCheckpoint, saved, { file: path, path: 'pad-ft.train' });
     const changed: string[] = Object.keys(settings).filter(
       (key) => Reflect.get(before.settings, key) !== Reflect.get(settings, key),
     );
-    if (before.data !== identity) changed.push('the training set');
+    const differences = changed.map(
+      (key) => `${key} ${Reflect.get(before.settings, key)}, not ${Reflect.get(settings, key)}`,
+    );
+    if (before.data !== identity) {
+      changed.push('the training set');
+      differences.push('another training set');
+    }
     if (changed.length > 0) {
-      const problem = `was made with something else (${changed.join(', ')}); use the same, or train without --resume`;
+      const problem = `was made with other settings (${differences.join('; ')}); use the same, or start anew: with --overwrite, or in another folder`;
       throw checkpointError(path, problem, { changed });
     }
     const trainer = makeTrainer(model);

@@ -56,7 +56,7 @@ export function refuseEarlierResult({ out, overwrite, resume }: ResultFlags, fil
   const checkpoint = there(files.checkpoint);
   if (checkpoint !== null) {
     const ways = 'continue it with --resume, or start anew with --overwrite or in another folder';
-    throw refusal('--out', checkpoint, `${checkpoint} is of a training that was stopped; ${ways}`);
+    throw refusal('--out', checkpoint, `${checkpoint} is of a run that was stopped or failed; ${ways}`);
   }
 }
 

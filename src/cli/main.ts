@@ -7,6 +7,7 @@ import { Interruption } from './interruption.js';
 import { Output, outputMode } from './output.js';
 import { createProgress } from './progress.js';
 import type { Run } from './session.js';
+import { inFlags } from './spelling.js';
 
 /** A command's module: declares its flags, help and action on `command`. */
 interface CommandModule {
@@ -105,7 +106,7 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 function fail(error: unknown, output: Output, interruption: Interruption): number {
-  const failure = toFailure(error);
+  const failure = inFlags(toFailure(error));
   // Commander has written its own message, with the nearest known word.
   output.fail(failure, error instanceof CommanderError);
   return isAbort(error) ? (interruption.exitCode ?? failure.exitCode) : failure.exitCode;

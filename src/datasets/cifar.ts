@@ -97,7 +97,7 @@ function parse(format: CifarFormat, given: unknown): ParsedOptions {
   limit.done();
   reader.done();
   if (download && path !== undefined) {
-    throw invalidOption(`dataset.${format.name}.download`, 'to be left out when `path` is given', download);
+    throw invalidOption(`dataset.${format.name}.download`, 'to be left out when a path is given', download);
   }
   return { path, download, verify, trainRows, testRows };
 }
@@ -181,7 +181,7 @@ async function readFolder(
 function missing(format: CifarFormat, path: string, problem: string, cause?: unknown): PadFtError {
   const message =
     `${path}: expected the official ${format.name} binary files, but ${problem}. Give the folder ${format.folder}, ` +
-    `its parent or ${format.archive.file} as \`path\`, or set \`download\` to fetch it from ${format.url}`;
+    `its parent or ${format.archive.file} as the path (\`--path\`), or have it fetched from ${format.url} (\`--download\`)`;
   return new PadFtError('ERR_FILE_MISSING', safeText(message), {
     details: { path, name: basename(path), problem },
     cause,

@@ -67,7 +67,9 @@ function libraryProblems(libraries: readonly string[], root: string | null): Doc
     problems.push(
       warning(
         `The addon was built for ${root} but loaded ${torch}.`,
-        'Unset LD_LIBRARY_PATH, which wins over the path the addon was linked with.',
+        process.env.LD_LIBRARY_PATH
+          ? 'Unset LD_LIBRARY_PATH, which wins over the path the addon was linked with.'
+          : 'The project was moved or copied after it was built: run `npm run build`.',
       ),
     );
   }

@@ -58,6 +58,18 @@ export async function openRegularFile(path: string): Promise<FileHandle> {
   }
 }
 
+/** Adds to ERR_FILE_MISSING what to do about it; every other error passes as it is. For `catch` of a promise. */
+export function sayWhatToDo(advice: (got: string) => string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof PadFtError) || error.code !== 'ERR_FILE_MISSING') throw error;
+    const { got } = error.details;
+    throw new PadFtError(error.code, safeText(`${error.message}; ${advice(String(got ?? ''))}`), {
+      details: error.details,
+      cause: error.cause,
+    });
+  };
+}
+
 function missing(path: string, got: string, cause?: unknown): PadFtError {
   return new PadFtError('ERR_FILE_MISSING', `${safeText(path)}: expected a readable regular file, but ${got}`, {
     details: { path, expected: 'a readable regular file', got },

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { access, constants, link, mkdir, readdir, rename, stat, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { PadFtError } from '../errors.js';
 import { isTemporaryOf, temporaryBeside, writeFileAtomic } from './atomic-file.js';
 import { describeFileProblem, errorNumber } from './file-problem.js';
@@ -27,7 +27,22 @@ export async function openFolder(folder: string, names: readonly string[]): Prom
  * @throws PadFtError ERR_FILE_WRITE
  */
 export async function makeFolder(folder: string): Promise<void> {
-  await attempt(folder, 'the folder could not be made', () => mkdir(folder, { recursive: true }));
+  await attempt(folder, 'the folder could not be made', () => makeParents(resolve(folder)));
+}
+
+/** One level at a time: where the system refuses with ENOENT (under /proc), `mkdir`'s own recursion never ends. */
+async function makeParents(folder: string): Promise<void> {
+  const info = await stat(folder).catch((error: unknown) => {
+    if (errorNumber(error) === 'ENOENT') return null;
+    throw error;
+  });
+  if (info?.isDirectory()) return;
+  if (dirname(folder) !== folder) await makeParents(dirname(folder));
+  await mkdir(folder).catch(async (error: unknown) => {
+    // Somebody else may be faster.
+    const there = errorNumber(error) === 'EEXIST' && (await stat(folder)).isDirectory();
+    if (!there) throw error;
+  });
 }
 
 /**

@@ -185,7 +185,11 @@ function checkLayout(tensors: readonly TensorHeader[], dataBytes: number): void 
     }
     filled = end;
   }
-  if (filled !== dataBytes) throw new HeaderProblem(`${filled} bytes of tensor data after the header`, `${dataBytes}`);
+  if (filled !== dataBytes) {
+    const cut =
+      dataBytes < filled ? `only ${dataBytes}: the file was cut off, copy or download it again` : `${dataBytes}`;
+    throw new HeaderProblem(`${filled} bytes of tensor data after the header`, cut);
+  }
 }
 
 function isDtype(text: string): text is SafetensorsDtype {

@@ -9,6 +9,7 @@ import { type PresetName, type PurifierName, paperAssumptions } from '../defense
 import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
 import type { Evaluation } from '../evaluate.js';
 import { writeJsonAtomic } from '../formats/atomic-file.js';
+import { sayWhatToDo } from '../formats/file-problem.js';
 import { removeFile } from '../formats/folder.js';
 import { readJsonFile } from '../formats/json-file.js';
 import type { StageCost } from '../memory.js';
@@ -215,5 +216,10 @@ export async function removeCard(folder: string): Promise<void> {
  * @throws PadFtError ERR_FILE_MISSING, ERR_FILE_FORMAT with the path of the first wrong field
  */
 export async function readCard(path: string): Promise<RunCard> {
-  return checkCard(await readJsonFile(path), path);
+  return checkCard(
+    await readJsonFile(path).catch(
+      sayWhatToDo(() => 'it is written last: that run was stopped or failed, or the folder is not of a run'),
+    ),
+    path,
+  );
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { crc32, inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunCard } from '../../src/report/card.js';
 import { buildCli, jsonLines, lastLine, padFt, TINY_DATA, TINY_TRAINING, temporaryFolder } from './support.js';
@@ -45,11 +46,41 @@ describe('dataset', () => {
   });
 });
 
+/** Reads a PNG as its specification says; by hand, since what wrote it must not judge it. */
+function checkPng(bytes: Buffer): void {
+  expect(bytes.subarray(0, 8)).toEqual(Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]));
+  const chunks = new Map<string, Buffer>();
+  for (let at = 8; at < bytes.length; ) {
+    const length = bytes.readUInt32BE(at);
+    const body = bytes.subarray(at + 4, at + 8 + length);
+    expect(bytes.readUInt32BE(at + 8 + length)).toBe(crc32(body));
+    chunks.set(body.subarray(0, 4).toString('latin1'), body.subarray(4));
+    at += 12 + length;
+  }
+  expect([...chunks.keys()]).toEqual(['IHDR', 'IDAT', 'IEND']);
+  const header = chunks.get('IHDR') as Buffer;
+  const [width, height] = [header.readUInt32BE(0), header.readUInt32BE(4)];
+  // Ten columns and two rows of 32 pixels, three times as large, two pixels apart; eight bits, RGB.
+  expect([width, height, ...header.subarray(8)]).toEqual([10 * 98 + 2, 2 * 98 + 2, 8, 2, 0, 0, 0]);
+  const lines = inflateSync(chunks.get('IDAT') as Buffer);
+  expect(lines.length).toBe(height * (3 * width + 1));
+  const line = (y: number) => lines.subarray(y * (3 * width + 1), (y + 1) * (3 * width + 1));
+  for (let y = 0; y < height; y++) expect(line(y)[0]).toBe(0);
+  // White above, and the trigger alone tells the lower row of pictures from the upper one.
+  expect(
+    line(0)
+      .subarray(1)
+      .every((value) => value === 255),
+  ).toBe(true);
+  expect(line(2).equals(line(100))).toBe(true);
+  expect(line(2 + 95).equals(line(100 + 95))).toBe(false);
+}
+
 // One after the other: each step works on what the one before wrote.
 describe('poison, train, defend, evaluate', () => {
   it('poison writes a set', async () => {
     const { code, stdout } = await padFt(
-      ['poison', ...TINY_DATA, ...COMPUTE, '--out', 'set', '--preview', 'p.ppm', '--json'],
+      ['poison', ...TINY_DATA, ...COMPUTE, '--out', 'set', '--preview', 'p.png', '--json'],
       inFolder,
     );
     expect(code).toBe(0);
@@ -60,7 +91,7 @@ describe('poison, train, defend, evaluate', () => {
       'train.safetensors',
       'truth.safetensors',
     ]);
-    expect(readFileSync(at('p.ppm')).subarray(0, 2).toString()).toBe('P6');
+    checkPng(readFileSync(at('p.png')));
   });
 
   it('train writes a victim and how it was made', async () => {

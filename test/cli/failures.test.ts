@@ -34,7 +34,7 @@ describe('wrong usage exits with 2, before anything is loaded', () => {
     [
       'a setting out of range, named by its flag',
       ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--purify.count', '0'],
-      'purify.count: expected an integer ≥ 1, got 0',
+      '--purify.count: expected an integer ≥ 1, got 0',
     ],
     [
       'output over the input',
@@ -59,10 +59,21 @@ describe('wrong usage exits with 2, before anything is loaded', () => {
     [
       'a short form out of range',
       ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--rounds', '0'],
-      'purify.rounds: expected an integer in [1, 100], got 0',
+      '--purify.rounds: expected an integer in [1, 100], got 0',
     ],
-    ['a setting of training', ['train', '--data', 's', '--out', 'x', '--epochs', '0'], 'train.epochs: expected'],
-    ['a setting of poisoning', ['poison', '--dataset', 'synthetic', '--out', 'x', '--rate', '2'], 'attack.rate'],
+    ['a setting of training', ['train', '--data', 's', '--out', 'x', '--batch-size', '1'], '--batch-size: expected'],
+    ['a setting of poisoning', ['poison', '--dataset', 'synthetic', '--out', 'x', '--rate', '2'], '--rate: expected'],
+    ['a setting of detection', ['inspect', 'm', '--steps', '0'], '--steps: expected an integer'],
+    [
+      'a picture in a format it cannot write',
+      ['poison', '--dataset', 'synthetic', '--out', 'x', '--preview', 'p.gif'],
+      '--preview: expected a name that ends in .png or .ppm, got p.gif',
+    ],
+    [
+      'a picture in a folder that is not there',
+      ['dataset', 'synthetic', '--preview', 'nowhere/p.png'],
+      'nowhere does not exist: create it first',
+    ],
     ['neither a run nor a model', ['evaluate'], 'expected either the folder of a finished run'],
     ['another data set than the run has', ['evaluate', 'run', '--data', 'set'], '--data: a finished run is measured'],
     ['another one by name', ['evaluate', 'run', '--dataset', 'cifar10'], '--dataset: a finished run is measured'],
@@ -130,6 +141,20 @@ describe('a run that fails exits with 1', () => {
       code: 'ERR_FILE_WRITE',
       message: expect.stringMatching(/^\/dev\/null\/x.* could not be made: a part of the path is a file.*ENOTDIR/),
     });
+  });
+
+  it.each([
+    [['defend', '--model', 'm', '--data', 's', '--out', 'x'], 'give a .safetensors file'],
+    [['defend', '--model', '.', '--data', 's', '--out', 'x'], 'give the model in it, a .safetensors file'],
+    [['train', '--data', 's', '--out', 'x'], 's is no training set: `pad-ft poison --out s` makes one'],
+    [['evaluate', 's'], 'it is written last: that run was stopped or failed, or the folder is not of a run'],
+  ])('for what is not there, and says what to do: %j', async (args, told) => {
+    using folder = temporaryFolder();
+    const { code, stdout, stderr } = await padFt([...args, '--device', 'cpu', '--json'], { cwd: folder.path });
+    expect(stderr).toContain(told);
+    expect(code).toBe(1);
+    expect(lastLine(stdout)).toMatchObject({ type: 'error', code: 'ERR_FILE_MISSING' });
+    expect(existsSync(join(folder.path, 'x'))).toBe(false);
   });
 
   it('for a model that is not there, and for one that is something else', async () => {

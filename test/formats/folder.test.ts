@@ -33,6 +33,19 @@ test('makes a folder with those above it, once', async () => {
   expect(readdirSync(inner)).toEqual(['kept']);
 });
 
+test.runIf(process.platform === 'linux')('gives up where the system lets nobody make a folder', async () => {
+  await expect(makeFolder('/proc/pad-ft/below')).rejects.toMatchObject({
+    code: 'ERR_FILE_WRITE',
+    message: expect.stringContaining('/proc/pad-ft/below: the folder could not be made'),
+  });
+});
+
+test('several may make the same folder at once', async () => {
+  const inner = join(folder, 'a', 'b', 'c');
+  await Promise.all(Array.from({ length: 8 }, () => makeFolder(inner)));
+  expect(statSync(inner).isDirectory()).toBe(true);
+});
+
 test('says which folder could not be made, and why, in words', async () => {
   const file = join(folder, 'file');
   writeFileSync(file, '');

@@ -153,7 +153,7 @@ const BROKEN: readonly [string, Uint8Array, RegExp][] = [
     file(`{"a":${GOOD},"b":${tensor('U8', '[0]', '[8,8]')}}`, 16),
     /overlap/,
   ],
-  ['a truncated file', file(`{"a":${GOOD}}`, 15), /16 bytes of tensor data.*got 15/],
+  ['a truncated file', file(`{"a":${GOOD}}`, 15), /16 bytes of tensor data.*got only 15: the file was cut off/],
   ['trailing bytes', file(`{"a":${GOOD}}`, 17), /16 bytes of tensor data.*got 17/],
   ['trailing bytes and no tensors', file('{}', 1), /0 bytes of tensor data/],
   ['a BOOL of 2', file(`{"a":${tensor('BOOL', '[2]', '[0,2]')}}`, Uint8Array.of(1, 2)), /bytes 0 and 1, got 2/],

@@ -50,4 +50,10 @@ test('a training goes on from its checkpoint, and not from that of another set',
     code: 'ERR_MODEL',
     details: { changed: ['the training set'] },
   });
+  const longer = { ...SETTINGS, epochs: SETTINGS.epochs + 1 };
+  await expect(train(set.train, set, longer, { checkpoint, resume: true })).rejects.toMatchObject({
+    code: 'ERR_MODEL',
+    message: expect.stringContaining(`other settings (epochs ${SETTINGS.epochs}, not ${longer.epochs}); use the same`),
+    details: { changed: ['epochs'] },
+  });
 });

@@ -87,7 +87,7 @@ describe('a folder', () => {
     for (const path of [join(folder, 'nowhere'), folder]) {
       await expect(loadCifar(format, { path })).rejects.toMatchObject({
         code: 'ERR_FILE_MISSING',
-        message: expect.stringContaining('set `download`'),
+        message: expect.stringContaining('--download'),
       });
     }
   });
@@ -97,7 +97,7 @@ test.each<[object, RegExp]>([
   [{ path: '' }, /dataset\.tiny\.path/],
   [{ path: 3 }, /dataset\.tiny\.path/],
   [{ download: 'yes' }, /dataset\.tiny\.download: expected true or false/],
-  [{ path: 'x', download: true }, /left out when `path` is given/],
+  [{ path: 'x', download: true }, /left out when a path is given/],
   [{ verify: 1 }, /dataset\.tiny\.verify/],
   [{ limit: 5 }, /dataset\.tiny\.limit: expected an object/],
   [{ limit: { train: 0 } }, /dataset\.tiny\.limit\.train/],

@@ -25,7 +25,7 @@ describe('what an earlier run left in the folder', () => {
     ['something else', ['notes.txt'], {}, null],
     ['a finished run', ['card.json', 'model.safetensors'], {}, '--out: card.json is there from an earlier run'],
     ['a model without its card', ['model.safetensors'], {}, '--out: model.safetensors is there'],
-    ['a training that was stopped', ['checkpoint.safetensors'], {}, 'was stopped; continue it with --resume'],
+    ['a training that was stopped', ['checkpoint.safetensors'], {}, 'was stopped or failed; continue it with --resume'],
     ['one to be continued', ['checkpoint.safetensors'], { resume: true }, null],
     ['one to be continued, its model written', ['checkpoint.safetensors', 'model.safetensors'], { resume: true }, null],
     ['a finished one to be continued', ['card.json'], { resume: true }, '--resume: OUT is finished (card.json)'],

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { toFailure } from '../../src/cli/exit-code.js';
-import { outOfMemory, PadFtError, withMemory } from '../../src/errors.js';
+import { inFlags } from '../../src/cli/spelling.js';
+import { invalidOption, outOfMemory, PadFtError, withMemory } from '../../src/errors.js';
 import { fromNative } from '../../src/native/job.js';
 
 /** Arrays that no machine has room for: beyond what any address space holds, and beyond what a length may be. */
@@ -39,5 +40,31 @@ describe('an array that finds no room', () => {
     expect(toFailure(other).code).toBe('ERR_INTERNAL');
     expect(thrownBy(() => withMemory(() => (1).toFixed(1000)))).toBeInstanceOf(RangeError);
     expect(withMemory(() => 7)).toBe(7);
+  });
+});
+
+describe('an error about an option, in the words of the command line', () => {
+  it.each([
+    ['train.batchSize', '--batch-size'],
+    ['attack.rate', '--rate'],
+    ['attack', '--attack'],
+    ['defend.maxAccDrop', '--max-acc-drop'],
+    ['purify.count', '--purify.count'],
+    ['badnets.patchSize', '--badnets.patchSize'],
+    ['dataset.synthetic.train', '--train-rows'],
+    ['dataset.cifar10.limit.test', '--test-rows'],
+    ['dataset.cifar10.download', '--download'],
+    ['mixture.tolerance', 'mixture.tolerance'],
+  ])('%s is %s', (path, flag) => {
+    const failure = inFlags(toFailure(invalidOption(path, 'something else', 3)));
+    expect(failure.message).toBe(`${flag}: expected something else, got 3`);
+    expect(failure.details.path).toBe(flag);
+  });
+
+  it('leaves every other error alone', () => {
+    const failure = toFailure(
+      new PadFtError('ERR_FILE_WRITE', 'attack.rate: full', { details: { path: 'attack.rate' } }),
+    );
+    expect(inFlags(failure)).toEqual(failure);
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { chooseStage, type StageView } from '../../src/defenses/pad-ft/gate.js';
+import { collapse } from '../../src/defenses/pad-ft/index.js';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
 import { costOf } from '../../src/defenses/pad-ft/outcome.js';
 
@@ -57,5 +58,23 @@ describe('the stage gate', () => {
   test('without held-out rows is off', () => {
     const { stage, reason } = chooseStage(views([null, 1], [null, 0], [null, 1]), maxAccDrop, accuracyPrice);
     expect({ stage, reason }).toEqual({ stage: 'pad-ft', reason: 'the gate is off: the last stage is returned' });
+  });
+});
+
+describe('a repair that closed the network', () => {
+  const epoch = { loss: 1, sce: 1, consistency: 0, suspectLoss: 0, accuracy: 1, seconds: 1 };
+  const tuned = (accuracy: number) => ({ first: epoch, last: { ...epoch, accuracy } });
+
+  test('is warned of when it is returned', () => {
+    const result = { stage: 'pad-ft' as const, settings: PRESETS.paper, tuning: tuned(0.1) };
+    expect(collapse(result)).toBe(
+      'the repaired model is not usable: it classifies 10.0 % of its own purified rows; preset paper has no gate that would have refused it',
+    );
+    expect(collapse({ ...result, tuning: tuned(0.97) })).toBeNull();
+  });
+
+  test('is nobody’s concern when the gate refused it', () => {
+    expect(collapse({ stage: 'victim', settings: PRESETS.default, tuning: tuned(0.1) })).toBeNull();
+    expect(collapse({ stage: 'pad', settings: PRESETS.default, tuning: null })).toBeNull();
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
 import { type RowScores, selectRows } from '../../src/defenses/pad-ft/purify.js';
-import { judge } from '../../src/defenses/pad-ft/verdict.js';
+import { judge, nearlyAttacked, OUTLIER } from '../../src/defenses/pad-ft/verdict.js';
 import { Random } from '../../src/random.js';
 
 const SETTINGS = PRESETS.default.purify;
@@ -81,6 +81,40 @@ describe('the verdict', () => {
       expect(clear.includes(1)).toBe(false);
       expect(labels.map(({ plantedShare }) => plantedShare)).toEqual([0, 0, 0]);
     }
+  });
+
+  it('takes a smaller gain where the label stands out among the labels', () => {
+    // Half the label planted near the rest: the label is twice as wide as any other, its groups hardly apart.
+    const wide: Group = { clean: 300, planted: 300, at: 3.2 };
+    const [few, many] = [3, 9].map((others) => judged([wide, ...new Array<Group>(others).fill(CLEAN)], { seed: 3 }));
+    for (const found of [few, many]) {
+      expect(found?.labels[0]?.separation).toBeGreaterThan(SETTINGS.verdictSeparation);
+      expect(found?.labels[0]?.gain).toBeGreaterThan(OUTLIER.gain * SETTINGS.verdictGain);
+      expect(found?.labels[0]?.gain).toBeLessThan(SETTINGS.verdictGain);
+      expect(found?.labels[0]?.z).toBeGreaterThan(OUTLIER.z);
+    }
+    expect(many?.verdict.attacked).toEqual([0]);
+    expect(many?.suspects.length).toBeGreaterThan(200);
+    // Among four labels no spread is called an outlier: the label only comes near.
+    expect(few?.verdict.attacked).toEqual([]);
+    expect(few?.suspects).toEqual([]);
+    expect(few?.verdict.text).toMatch(
+      /^no evidence of a backdoor; label 0 comes near it \(Ashman's D 3\.\d\d, gain 0\.1\d\d\)$/,
+    );
+  });
+
+  it('calls no label near it once one is attacked', () => {
+    const [near, attacked] = [
+      { clean: 300, planted: 300, at: 3.2 },
+      { clean: 300, planted: 60 },
+    ];
+    const alone = judged([near, CLEAN, CLEAN]);
+    expect(nearlyAttacked(alone.labels, SETTINGS).map(({ label }) => label)).toEqual([0]);
+    expect(nearlyAttacked(alone.labels, { ...SETTINGS, verdictGain: 10 })).toEqual([]);
+    const beside = judged([near, CLEAN, attacked]);
+    expect(beside.verdict.attacked).toEqual([2]);
+    expect(nearlyAttacked(beside.labels, SETTINGS)).toEqual([]);
+    expect(beside.verdict.text).not.toContain('near');
   });
 
   it('needs both: parts that stand apart, and a gain by telling them apart', () => {

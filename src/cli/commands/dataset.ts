@@ -6,7 +6,7 @@ import { counted } from '../../formats/plural.js';
 import { safeText } from '../../formats/terminal.js';
 import { addDatasetFlags, DATASET_NAMES, type DatasetFlags, datasetRequest, loadRequested } from '../dataset-flags.js';
 import { addOutputFlags } from '../options.js';
-import { imageAt, writeSheet } from '../preview.js';
+import { checkSheet, imageAt, writeSheet } from '../preview.js';
 import type { Run } from '../session.js';
 import { textTable } from '../tables.js';
 
@@ -15,8 +15,8 @@ const COLUMNS = 10;
 const EXAMPLES = `
 Examples:
   $ pad-ft dataset cifar10 --download
-  $ pad-ft dataset cifar10 --path ~/data/cifar-10-batches-bin --preview cifar10.ppm
-  $ pad-ft dataset synthetic --train-rows 1000 --preview shapes.ppm`;
+  $ pad-ft dataset cifar10 --path ~/data/cifar-10-batches-bin --preview cifar10.png
+  $ pad-ft dataset synthetic --train-rows 1000 --preview shapes.png`;
 
 interface Flags extends DatasetFlags {
   readonly preview?: string;
@@ -26,11 +26,12 @@ export function define(command: Command, run: Run): void {
   command
     .description('Loads a data set, compares its files with their pinned SHA-256, and says what is in it.')
     .addArgument(new Argument('<name>', 'which data set').choices(DATASET_NAMES))
-    .option('--preview <file>', `write a picture (.ppm) with ${COLUMNS} training images of each class`)
+    .option('--preview <file>', `write a picture (.png or .ppm) with ${COLUMNS} training images of each class`)
     .addHelpText('after', EXAMPLES);
   addDatasetFlags(command);
   addOutputFlags(command).action((name: DatasetName, flags: Flags) =>
     run(async (session) => {
+      if (flags.preview !== undefined) checkSheet(flags.preview);
       const pair = await loadRequested(session, datasetRequest(name, flags));
       if (flags.preview !== undefined) await writePreview(flags.preview, pair);
       const description = describe(pair);

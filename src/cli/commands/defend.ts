@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { optionsForData, type PadFtResult, padFt, padFtSettings } from '../../defenses/pad-ft/index.js';
+import { collapse, optionsForData, type PadFtResult, padFt, padFtSettings } from '../../defenses/pad-ft/index.js';
 import {
   type PadFtOptions,
   PRESET_NAMES,
@@ -8,6 +8,7 @@ import {
   type PresetName,
   type PurifySettings,
 } from '../../defenses/pad-ft/options.js';
+import { type LabelVerdict, nearlyAttacked } from '../../defenses/pad-ft/verdict.js';
 import { PadFtError } from '../../errors.js';
 import { openFolder, removeFile } from '../../formats/folder.js';
 import { counted } from '../../formats/plural.js';
@@ -165,6 +166,8 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
     onProgress: ({ stage, done, total }) => progress.update(stage, done, total),
   });
   progress.end();
+  const problem = collapse(result);
+  if (problem !== null) progress.warning(problem);
   const files = await writeFiles(flags.out, result);
   const trainRows = data.train.count;
 
@@ -242,12 +245,20 @@ function describeRun(
   });
 }
 
-function summary(flags: Flags, card: RunCard, { stage, purification }: PadFtResult): string {
+/** How to have a label that comes near treated as attacked. */
+function advise({ label, separation, gain }: LabelVerdict): string {
+  const below = (value: number | null) => (Math.floor(100 * (value ?? 0)) / 100 - 0.01).toFixed(2);
+  const flags = `--purify.verdictSeparation ${below(separation)} --purify.verdictGain ${below(gain)}`;
+  return `to treat label ${label} as attacked, and to see its suspects: ${flags}`;
+}
+
+function summary(flags: Flags, card: RunCard, { stage, purification, settings }: PadFtResult): string {
   const { purified, suspects } = purification;
   return [
     formatTable(card).trimEnd(),
     '',
     `${counted(purified.length, 'row')} purified, ${counted(suspects.length, 'suspect')} in ${join(flags.out, SUSPECTS)}`,
+    ...nearlyAttacked(purification.labels, settings.purify).map(advise),
     ...(card.config.poison === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
     `model (stage ${stage}): ${join(flags.out, DEFENDED)}; everything else: ${join(flags.out, CARD_FILE)}`,
   ].join('\n');

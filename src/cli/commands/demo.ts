@@ -20,10 +20,10 @@ import {
   addSeedFlag,
   addSettings,
   type ComputeFlags,
-  flagOf,
   givenSettings,
 } from '../options.js';
 import { prepareCompute, type Run, type Session, warnOfSlowBlas } from '../session.js';
+import { spellFlag } from '../spelling.js';
 
 const EXAMPLES = `
 Examples:
@@ -85,7 +85,9 @@ export function define(command: Command, run: Run): void {
       const { victim, resume } = flags;
       const train = givenSettings(TRAIN_GROUP, values);
       // As the run itself would, but in the words of the command line, and before the addon is loaded.
-      refuseTraining({ victim, resume, train }, spellFlag);
+      refuseTraining({ victim, resume, train }, (option) =>
+        spellFlag(option.includes('.') ? option : `train.${option}`),
+      );
       const request = datasetRequest(flags.dataset ?? DEMO.dataset, flags);
       // Named or not, the demonstration's own data set has its sizes.
       const own = request.name === DEMO.dataset ? DEMO.datasetOptions : {};
@@ -124,9 +126,4 @@ async function replacesDemo({ progress }: Session, folder: string): Promise<bool
   if (card?.config.dataset.name !== DEMO.dataset) return false;
   progress.note(`the demonstration that ${folder} holds is replaced`);
   return true;
-}
-
-/** An option of a run as the command line spells it. */
-function spellFlag(option: string): string {
-  return flagOf(TRAIN_GROUP, option.replace(/^train\./, ''));
 }

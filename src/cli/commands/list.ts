@@ -6,6 +6,7 @@ import {
   type PadFtSettings,
   PRESET_NAMES,
   PRESETS,
+  type PresetName,
   PURIFIERS,
   paperAssumptions,
 } from '../../defenses/pad-ft/options.js';
@@ -108,10 +109,15 @@ async function defenses(): Promise<Listing> {
   return { items, text };
 }
 
+/** What a preset leaves to the data set (`optionsForData`). */
+function inWords(flag: string, preset: PresetName): string | undefined {
+  return flag === '--tune.flip' && preset !== 'paper' ? "the data's" : undefined;
+}
+
 async function presets(): Promise<Listing> {
   const line = (flag: string, field: Field, read: (preset: PadFtSettings) => unknown) => [
     flag,
-    ...PRESET_NAMES.map((name) => String(read(PRESETS[name]))),
+    ...PRESET_NAMES.map((name) => inWords(flag, name) ?? String(read(PRESETS[name]))),
     field.help,
   ];
   const rows = [

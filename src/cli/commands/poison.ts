@@ -14,7 +14,7 @@ import {
 } from '../dataset-flags.js';
 import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
 import { addComputeFlags, addOutputFlags, addSeedFlag, type ComputeFlags } from '../options.js';
-import { imageAt, writeSheet } from '../preview.js';
+import { checkSheet, imageAt, writeSheet } from '../preview.js';
 import { percent } from '../progress.js';
 import { prepareCompute, type Run, runContext } from '../session.js';
 
@@ -25,8 +25,8 @@ poisoned; only figures are made with it) and manifest.json. A folder without tru
 Examples:
   $ pad-ft poison --dataset cifar10 --download --out set
   $ pad-ft poison --dataset cifar10 --attack blended --blended.alpha 0.1 --rate 0.05 --target 3 --out set
-  $ pad-ft poison --dataset cifar10 --attack wanet --preview warp.ppm --out set
-  $ pad-ft poison --dataset synthetic --train-rows 2000 --preview trigger.ppm --out set`;
+  $ pad-ft poison --dataset cifar10 --attack wanet --preview warp.png --out set
+  $ pad-ft poison --dataset synthetic --train-rows 2000 --preview trigger.png --out set`;
 
 const PREVIEW_COLUMNS = 10;
 
@@ -44,7 +44,10 @@ export function define(command: Command, run: Run): void {
     )
     .addOption(datasetNameOption('which data set to poison').makeOptionMandatory())
     .addOption(new Option('--out <folder>', 'where to write it').makeOptionMandatory())
-    .option('--preview <file>', 'write a picture (.ppm): clean test images above, the same with the trigger below')
+    .option(
+      '--preview <file>',
+      'write a picture (.png or .ppm): clean test images above, the same with the trigger below',
+    )
     .addHelpText('after', EXAMPLES);
   addPoisonFlags(addDatasetFlags(addSeedFlag(addOverwriteFlag(command), 'which rows are drawn')));
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
@@ -53,6 +56,7 @@ export function define(command: Command, run: Run): void {
       const settings = { ...(await poisonRequest(flags.attack, { ...flags })), seed: flags.seed };
       poisonSettings(settings);
       refuseEarlierResult(flags, { card: MANIFEST_FILE, model: TRAIN_FILE });
+      if (flags.preview !== undefined) checkSheet(flags.preview);
       const { device } = await prepareCompute(session, flags);
       const pair = await loadRequested(session, request);
       session.progress.stage(`poison ${request.name}`);
@@ -75,7 +79,7 @@ function summary(folder: string, { manifest, train }: PoisonedSet): string {
   return [
     `${folder}: ${counts.poisoned} of ${counted(train.count, 'training row')} poisoned (${percent(counts.poisoned / train.count)})`,
     `${attack.name}, ${attack.triggerName}, ${where}: ${counted(counts.relabelled, 'label')} changed, ${counts.selfLabelled} ${counts.selfLabelled === 1 ? 'was' : 'were'} the target's already${noise}`,
-    `next: pad-ft train --data ${folder} --out victim`,
+    `next: pad-ft train --data ${folder} --out victim   (without a GPU add --width 16 --epochs 8)`,
   ].join('\n');
 }
 

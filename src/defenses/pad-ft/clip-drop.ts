@@ -31,8 +31,10 @@ export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
     lambda: 0,
     learningRate,
   };
+  // The very cleanest rows, wherever D_c is drawn from afterwards: bounds separate by what the plainest images do not need.
+  const cleanest = { ...settings, pool: 0 };
   for (let round = 0; round < settings.rounds; round++) {
-    const rows = selectRows({ ...scores, judged: null }, labels, data.classes, settings).purified;
+    const rows = selectRows({ ...scores, judged: null }, labels, data.classes, cleanest).purified;
     using purified = await data.subset(rows, quiet);
     const fitted = await clip({
       model: bounded,

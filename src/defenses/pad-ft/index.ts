@@ -211,7 +211,7 @@ function requireEveryLabel(purified: Uint32Array, data: Dataset): void {
     if (seen.has(label)) continue;
     throw new PadFtError(
       'ERR_DATA',
-      `purification kept no row of label ${label}: the data set has none, the victim classifies none as labelled, or all of those look planted; check that victim and training set belong together`,
+      `purification kept no row of label ${label}: the data set has none, the victim classifies none as labelled, or all of those look planted; train the victim longer (\`--epochs\`), or check that it belongs to this training set`,
       { details: { label } },
     );
   }
@@ -241,6 +241,21 @@ async function pickRows(
   const { heldOut: rows } = purification;
   const heldOut = rows.length === 0 ? null : await take(rows);
   return { purified, suspects, heldOut };
+}
+
+/**
+ * What is wrong with the returned model, in a sentence: without a gate (`paper`) a repair may have closed the network.
+ * Null when it still classifies its own purified rows, or was not tuned.
+ */
+export function collapse({
+  stage,
+  tuning,
+  settings,
+}: Pick<PadFtResult, 'stage' | 'tuning' | 'settings'>): string | null {
+  if (stage !== 'pad-ft' || tuning === null || tuning.last.accuracy >= 0.5) return null;
+  const share = (100 * tuning.last.accuracy).toFixed(1);
+  const gate = settings.holdout === 0 ? `; preset ${settings.preset} has no gate that would have refused it` : '';
+  return `the repaired model is not usable: it classifies ${share} % of its own purified rows${gate}`;
 }
 
 interface ResultParts extends Omit<PadFtResult, 'model' | 'stage' | 'costs' | typeof Symbol.dispose> {

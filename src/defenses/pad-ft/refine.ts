@@ -1,7 +1,7 @@
 import type { Scores } from '../../native/contract.js';
 import { rankAscending } from '../../statistics.js';
 import type { PurifySettings } from './options.js';
-import { judge } from './verdict.js';
+import { judge, OUTLIER } from './verdict.js';
 
 /** What the rows are cut by: n / C of each label, those of the largest log-odds. */
 export interface Cuts {
@@ -109,7 +109,9 @@ export async function refineNearCuts(
     const score = scores.logOdds.map((value) => -value);
     const eligible = judged(scores);
     const rows = { score, eligible, judged: eligible, victim: scores, alternative: scores.alternative };
-    const suspects = new Set(judge(rows, labels, classes, loose).suspects.map((suspect) => suspect.row));
+    const suspects = new Set(
+      judge(rows, labels, classes, loose, LOOSER * OUTLIER.z).suspects.map((suspect) => suspect.row),
+    );
     return cut.flatMap((own) => {
       const order = ranked(own);
       const limit = -(scores.logOdds[order[quota - 1] as number] as number) + SAFETY * largest;
