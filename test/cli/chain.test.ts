@@ -118,7 +118,7 @@ describe('poison, train, defend, evaluate', () => {
     writeFileSync(at('victim', 'checkpoint.safetensors'), 'of a training that was stopped');
     const again = ['train', '--data', 'set', '--out', 'victim', '--overwrite', ...TINY_TRAINING];
     for (const [wrong, told] of [
-      [['--epochs', '0'], 'train.epochs: expected an integer in [1, 1000000], got 0'],
+      [['--epochs', '0'], '--epochs: expected an integer in [1, 1000000], got 0'],
       [['--batch-size', '401'], 'train.batchSize: expected at most the 400 rows of the data set, got 401'],
       [['--precision', 'tf32'], 'precision: expected auto, fp32 or bf16 on the CPU'],
     ] as const) {
