@@ -8,7 +8,9 @@ import type { StageCost } from '../memory.js';
 import type { CardRow, RunCard } from './card.js';
 
 /** Rates as percentages with two decimals; a dash where there is no number. */
-const HEAD = ['model', 'ACC %', 'ASR %', 'RA %', 'DER %', 'purity %', 'seconds'] as const;
+const HEAD: readonly string[] = ['model', 'ACC %', 'ASR %', 'RA %', 'DER %', 'purity %', 'seconds'];
+/** Without a test set and ground truth: what the gate saw. */
+const BLIND_HEAD: readonly string[] = ['model', 'held-out ACC %', 'suspects that keep their label %', 'seconds'];
 
 /** One printed line; `returned` marks the model that the gate handed back. */
 interface Line {
@@ -18,16 +20,18 @@ interface Line {
 
 /**
  * The card's figures as a text table: the victim, then PAD and PAD-FT of every defence, `◀` at the stage that its gate
- * returned. Purity is that of D_c inside the target label. Below it what each defence said, in its own words.
+ * returned. Purity is that of D_c inside the target label. Where nothing could be judged by ground truth, the stages as
+ * the gate saw them. Below it what each defence said, in its own words.
  */
 export function formatTable(card: RunCard): string {
+  const { head, lines } = tableOf(card);
   const table = new Table({
-    head: [...HEAD],
-    colAligns: HEAD.map((_, i) => (i === 0 ? 'left' : 'right')),
+    head: [...head],
+    colAligns: head.map((_, i) => (i === 0 ? 'left' : 'right')),
     // Colours are the command line's business: a table may go into a file.
     style: { head: [], border: [], compact: true },
   });
-  for (const { cells, returned } of lines(card)) {
+  for (const { cells, returned } of lines) {
     const [name = '', ...figures] = cells;
     table.push([returned ? `${name} ◀` : name, ...figures]);
   }
@@ -36,17 +40,37 @@ export function formatTable(card: RunCard): string {
 
 /** The same table and notes in Markdown; the returned stages are bold. */
 export function formatMarkdown(card: RunCard): string {
+  const { head, lines } = tableOf(card);
   const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  const body = lines(card).map(({ cells, returned }) => {
+  const body = lines.map(({ cells, returned }) => {
     const [name = '', ...figures] = cells.map(markdownText);
     return row([returned ? `**${name}**` : name, ...figures]);
   });
-  const rule = row(HEAD.map((_, i) => (i === 0 ? '---' : '---:')));
+  const rule = row(head.map((_, i) => (i === 0 ? '---' : '---:')));
   const list = notes(card).map((note) => `- ${markdownText(note)}`);
-  return `${[row(HEAD), rule, ...body].join('\n')}\n\n${list.join('\n')}\n`;
+  return `${[row(head), rule, ...body].join('\n')}\n\n${list.join('\n')}\n`;
 }
 
-function lines(card: RunCard): Line[] {
+function tableOf(card: RunCard): { readonly head: readonly string[]; readonly lines: readonly Line[] } {
+  const blind = card.victim.evaluation === null && card.rows.every(({ figures }) => figures === null);
+  return blind ? { head: BLIND_HEAD, lines: card.rows.flatMap(blindLines) } : { head: HEAD, lines: judgedLines(card) };
+}
+
+function blindLines(row: CardRow): Line[] {
+  const titles = { victim: 'victim', pad: 'PAD', 'pad-ft': 'PAD-FT' } as const;
+  return row.views.map(({ stage, heldOutAccuracy, suspectsKept }) => {
+    const cost = stage === 'victim' ? '—' : seconds(costsUpTo(stage, row.costs));
+    const cells = [`${row.name}: ${titles[stage]}`, percent(heldOutAccuracy), percent(suspectsKept), cost];
+    return { cells, returned: row.returned === stage };
+  });
+}
+
+/** What it takes to come to a stage. */
+function costsUpTo(stage: 'pad' | 'pad-ft', costs: readonly StageCost[]): readonly StageCost[] {
+  return stage === 'pad-ft' ? costs : costs.filter((cost) => cost.stage !== 'fine-tune');
+}
+
+function judgedLines(card: RunCard): Line[] {
   const train = card.costs.find(({ stage }) => stage === 'train');
   const victim = [
     card.config.victim === null ? 'victim' : 'victim (given)',
@@ -82,9 +106,7 @@ function rowLines(row: CardRow): Line[] {
     ];
     return { cells, returned: row.returned === stage };
   };
-  const withoutTuning = row.costs.filter(({ stage }) => stage !== 'fine-tune');
-  const both = [line('pad', 'PAD', withoutTuning), line('pad-ft', 'PAD-FT', row.costs)];
-  return both;
+  return [line('pad', 'PAD', costsUpTo('pad', row.costs)), line('pad-ft', 'PAD-FT', costsUpTo('pad-ft', row.costs))];
 }
 
 function rates(evaluation: Evaluation | null): string[] {

@@ -208,6 +208,7 @@ describe('poison, train, defend, evaluate', () => {
     const { code, stdout } = await padFt([...defend, '--out', 'blind'], inFolder);
     expect(code).toBe(0);
     expect(stdout).toContain('no ground truth in the folder');
+    expect(stdout).toContain('held-out ACC %');
     for (const file of ['defended.safetensors', 'suspects.csv']) {
       expect(sha256(at('blind', file)), file).toBe(sha256(at('repaired', file)));
     }

@@ -67,6 +67,16 @@ test('a run from data to card: files, events, table, and the same again', async 
     expect(table).toContain(text);
   expect(formatMarkdown(card)).toMatch(/\| default: PAD |\*\*default: PAD/);
 
+  // Where nothing was judged, the stages as the gate saw them and no columns of dashes.
+  const unjudged = { ...card, victim: { ...card.victim, evaluation: null } };
+  const blind = formatTable({ ...unjudged, rows: card.rows.map((row) => ({ ...row, figures: null })) });
+  const [first] = card.rows;
+  expect(blind).not.toContain('ASR %');
+  expect(blind).toContain('suspects that keep their label %');
+  for (const { heldOutAccuracy } of first?.views ?? [])
+    expect(blind).toContain((100 * Number(heldOutAccuracy)).toFixed(2));
+  expect(blind.split('\n').filter((line) => line.includes('◀'))).toHaveLength(2);
+
   const again = await reevaluate(folder, { device: 'cpu' });
   expect(again.rows.map(({ name, stage, same }) => [name, stage, same])).toEqual([
     ['victim', 'victim', true],
