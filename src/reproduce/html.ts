@@ -162,7 +162,8 @@ function curves(lines: readonly TableLine[]): string {
   const varied = lines.filter(({ count, stage }) => count !== null && stage !== null);
   const counts = [...new Set(varied.map(({ count }) => count ?? 0))].sort((a, b) => a - b);
   const x: PlotAxis = { title: 'n', low: 0, high: Math.max(1, ...counts) * 1.05, ticks: counts };
-  const known = counts.some((count) => PAPER_TABLE_3.has(count));
+  // Where a line has a figure of the paper beside it, the whole curve is comparable: the same setting, another n.
+  const known = varied.some(({ paper }) => paper !== null);
   const nameOf = ({ dataset, model }: TableLine) => `${dataset}: ${model}`;
   const names = [...new Set(varied.map(nameOf))];
   const styles = stylesOf(varied, nameOf, ({ dataset, defense }) => `${dataset}: ${defense}`);

@@ -308,6 +308,18 @@ test('the page names each group once, its units, and draws no two series alike',
   expect([figure.match(/<circle/g)?.length, figure.match(/<polygon/g)?.length]).toEqual([2, 2]);
 });
 
+test('the paper’s curve over n is drawn only beside its own setting', () => {
+  const drawn = (part: Partial<Grid['tables'][number]>) => {
+    const grid = oneTable({ counts: [1000, 3000], defenses: ['paper'], rates: [0.1], ...part });
+    const tables = expandGrid(grid);
+    return htmlPage(grid, tables, groupCells(tables), NOTHING).includes('the paper, n 3000');
+  };
+  expect(drawn({})).toBe(true);
+  expect(drawn({ datasets: ['cifar100'] })).toBe(false);
+  expect(drawn({ rates: [0.05] })).toBe(false);
+  expect(drawn({ attacks: [{ attack: 'blended' }] })).toBe(false);
+});
+
 test('a judgement is kept under the arithmetic that made it, not under the word that asked for it', async () => {
   const { config } = await cardWith(['a'], 0.9);
   const manifest = config.poison as PoisonManifest;
