@@ -183,7 +183,15 @@ export async function runExperiment(
       train: training?.settings.seed ?? null,
       defenses: defenses.map(({ settings }) => settings.seed),
     },
-    environment: describeEnvironment(device, defensePrecision(training?.precision ?? null, precision, device)),
+    environment: describeEnvironment(
+      device,
+      defensePrecision(
+        training?.precision ?? null,
+        precision,
+        device,
+        defenses.map(({ settings }) => settings.purify.purifier),
+      ),
+    ),
     files,
     victim: { history: training?.history ?? [], evaluation: before.evaluation },
     rows,

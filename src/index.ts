@@ -47,6 +47,7 @@ export {
 } from './defenses/pad-ft/index.js';
 export {
   type ClipSettings,
+  optionsForData,
   PRESET_NAMES,
   PRESETS,
   type PresetName,

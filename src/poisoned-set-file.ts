@@ -248,7 +248,11 @@ async function readManifest(folder: string): Promise<FolderManifest> {
   const manifest = checkFile(
     checkManifest,
     await readJsonFile(path).catch(
-      sayWhatToDo(() => `${folder} is no training set: \`pad-ft poison --out ${folder}\` makes one`),
+      sayWhatToDo((got) =>
+        got.startsWith('it does not exist')
+          ? `a training set has one: make the set with \`pad-ft poison --dataset NAME --out ${folder}\``
+          : 'make it readable',
+      ),
     ),
     path,
   );

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { Dataset } from './dataset.js';
 import { isDatasetName } from './datasets/index.js';
 import { sameProvenance } from './datasets/provenance.js';
@@ -14,8 +15,9 @@ import { loadModel } from './model-file.js';
 import type { NativeDevice, NativePrecision } from './native/contract.js';
 import { number } from './options.js';
 import { trigger } from './poisoned-set.js';
+import { loadPoisonedSet } from './poisoned-set-file.js';
 import { CARD_FILE, type CardFile, type RunCard, readCard } from './report/card.js';
-import { defenseFiles } from './report/defense-files.js';
+import { DEFENDED, defenseFiles } from './report/defense-files.js';
 import { describeEnvironment, sameMachineClass } from './report/environment.js';
 import { parseTruth } from './truth-file.js';
 
@@ -56,7 +58,8 @@ export interface ReevaluateResult {
 
 /**
  * Checks a finished run: compares every file with the card's SHA-256, makes the test sets again, evaluates the victim
- * and every defended model, and compares with the card.
+ * and every defended model, and compares with the card. Of a folder of `pad-ft defend`, the model that was returned, on
+ * the test sets of the folder it was given (or `datasetOptions.path`).
  *
  * @throws PadFtError ERR_OPTION, ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM when a file was changed or the data set is another
  * one, ERR_DATA when the card has no test set to evaluate on
@@ -84,8 +87,7 @@ export async function reevaluate(folder: string, options: ReevaluateOptions = {}
     }
     return { card, rows, same: rows.every((row) => row.same), tolerance, precision };
   } finally {
-    sets.test.dispose();
-    sets.triggered?.dispose();
+    sets[Symbol.dispose]();
   }
 }
 
@@ -112,7 +114,13 @@ function modelsOf(card: RunCard) {
     })),
   );
   const written = new Set(card.files.map(({ path }) => path));
-  const judged = [victim, ...defended].flatMap((entry) =>
+  const single = card.rows.map(({ name, returned, figures }) => ({
+    name,
+    stage: returned,
+    file: DEFENDED,
+    card: figures?.evaluations[returned] ?? null,
+  }));
+  const judged = [victim, ...defended, ...single].flatMap((entry) =>
     entry.card === null || !written.has(entry.file) ? [] : [{ ...entry, card: entry.card }],
   );
   if (judged.length > 0) return judged;
@@ -127,8 +135,9 @@ async function remakeTestSets(
   card: RunCard,
   device: NativeDevice,
   options: ReevaluateOptions,
-): Promise<TestSets> {
+): Promise<TestSets & Disposable> {
   const { name, options: recorded, provenance } = card.config.dataset;
+  if (typeof recorded.data === 'string') return await openTestSets(recorded.data, card.config, device, options);
   if (!isDatasetName(name)) {
     throw new PadFtError(
       'ERR_FILE_FORMAT',
@@ -138,23 +147,46 @@ async function remakeTestSets(
   const path = join(folder, RUN_FILES.truth);
   const { truth, policy } = parseTruth(await readSafetensors(path), path);
   const pair = await loadPair({ dataset: name, datasetOptions: placed(recorded, options.datasetOptions) }, options);
-  if (!sameProvenance(provenance, pair.provenance)) {
-    throw new PadFtError(
-      'ERR_CHECKSUM',
-      `the data set ${name} is not the one of the card: its files or options differ; give the original one`,
-      {
-        details: { expected: provenance, got: pair.provenance },
-      },
-    );
-  }
+  if (!sameProvenance(provenance, pair.provenance)) throw anotherSet(name, provenance, pair.provenance);
   const test = Dataset.from(pair.test, device);
   try {
     const triggered = truth.trigger === null ? null : await trigger(test, truth.trigger, { signal: options.signal });
-    return { test, triggered, policy };
+    const dispose = () => {
+      test.dispose();
+      triggered?.dispose();
+    };
+    return { test, triggered, policy, [Symbol.dispose]: dispose };
   } catch (error) {
     test.dispose();
     throw error;
   }
+}
+
+/** The test sets of a folder that `pad-ft defend` was given. */
+async function openTestSets(
+  recorded: string,
+  { poison }: RunCard['config'],
+  device: NativeDevice,
+  { signal, datasetOptions }: ReevaluateOptions,
+): Promise<TestSets & Disposable> {
+  const folder = datasetOptions?.path === undefined ? recorded : String(datasetOptions.path);
+  const set = await loadPoisonedSet(folder, { device, signal });
+  // What the version was called that poisoned it changes nothing.
+  const attack = (manifest: typeof poison) => manifest && { ...manifest, tool: null };
+  if (!isDeepStrictEqual(attack(set.manifest), attack(poison))) {
+    set.dispose();
+    throw anotherSet(folder, poison, set.manifest);
+  }
+  const { test, triggered, policy } = set;
+  return { test, triggered, policy, [Symbol.dispose]: () => set.dispose() };
+}
+
+function anotherSet(name: string, expected: unknown, got: unknown): PadFtError {
+  return new PadFtError(
+    'ERR_CHECKSUM',
+    safeText(`the data set ${name} is not the one of the card: its files or options differ; give the original one`),
+    { details: { expected, got } },
+  );
 }
 
 /** A path and a download exclude each other: the place that is given now takes that of the card away. */

@@ -289,7 +289,10 @@ async function resume(
     const saved = metadata.get('pad-ft.train');
     const momentum = extra.get(MOMENTUM);
     if (saved === undefined || momentum?.dtype !== 'F32') {
-      throw checkpointError(path, 'is a model, not a checkpoint; start anew: with --overwrite, or in another folder');
+      throw checkpointError(
+        path,
+        'is a model, not a checkpoint; start anew without it (`--overwrite` on the command line)',
+      );
     }
     const before = checkJson(checkCheckpoint, saved, { file: path, path: 'pad-ft.train' });
     const changed: string[] = Object.keys(settings).filter(
@@ -303,7 +306,7 @@ async function resume(
       differences.push('another training set');
     }
     if (changed.length > 0) {
-      const problem = `was made with other settings (${differences.join('; ')}); use the same, or start anew: with --overwrite, or in another folder`;
+      const problem = `was made with something else (${differences.join('; ')}); use the same, or start anew without it (\`--overwrite\` on the command line)`;
       throw checkpointError(path, problem, { changed });
     }
     const trainer = makeTrainer(model);

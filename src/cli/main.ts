@@ -2,7 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { isAbort } from '../errors.js';
 import { VERSION } from '../version.js';
-import { EXIT, toFailure } from './exit-code.js';
+import { EXIT, type Failure, toFailure } from './exit-code.js';
 import { Interruption } from './interruption.js';
 import { Output, outputMode } from './output.js';
 import { createProgress } from './progress.js';
@@ -94,19 +94,21 @@ async function main(argv: readonly string[]): Promise<number> {
       progress.end();
     }
   };
+  let isFlag = (_flag: string) => false;
   try {
     const program = await makeProgram(argv, run);
+    const command = program.commands.find((candidate) => candidate.name() === argv[0]);
+    isFlag = (flag) => command?.options.some(({ long }) => long === flag) === true;
     await program.parseAsync(argv, { from: 'user' });
     return exitCode;
   } catch (error) {
     // Help and the version end by an exception too.
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
-    return fail(error, output, interruption);
+    return fail(inFlags(toFailure(error), isFlag), error, output, interruption);
   }
 }
 
-function fail(error: unknown, output: Output, interruption: Interruption): number {
-  const failure = inFlags(toFailure(error));
+function fail(failure: Failure, error: unknown, output: Output, interruption: Interruption): number {
   // Commander has written its own message, with the nearest known word.
   output.fail(failure, error instanceof CommanderError);
   return isAbort(error) ? (interruption.exitCode ?? failure.exitCode) : failure.exitCode;

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { dirname, extname, resolve } from 'node:path';
 import { crc32, deflateSync } from 'node:zlib';
 import { PadFtError } from '../errors.js';
@@ -16,18 +16,23 @@ const SCALE = 3;
 const GAP = 2;
 
 /**
- * Refuses a picture that could not be written, before the work whose result it shows.
+ * Refuses a picture that could not be written, before the work whose result it shows. `made` is a folder that the work
+ * will make.
  *
  * @throws PadFtError ERR_OPTION
  */
-export function checkSheet(path: string): void {
+export function checkSheet(path: string, made?: string): void {
   const refusal = (problem: string) =>
     new PadFtError('ERR_OPTION', safeText(`--preview: ${problem}`), { details: { path: '--preview', file: path } });
   if (ENCODERS.get(extname(path).toLowerCase()) === undefined) {
     throw refusal(`expected a name that ends in ${[...ENCODERS.keys()].join(' or ')}, got ${path}`);
   }
   const folder = dirname(resolve(path));
-  if (!existsSync(folder)) throw refusal(`the folder ${folder} does not exist: create it first`);
+  const info = statSync(folder, { throwIfNoEntry: false });
+  if (info?.isDirectory() || (info === undefined && made !== undefined && folder === resolve(made))) return;
+  throw refusal(
+    info === undefined ? `the folder ${folder} does not exist: create it first` : `${folder} is not a folder`,
+  );
 }
 
 /**

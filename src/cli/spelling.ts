@@ -22,25 +22,29 @@ const OF_A_DATASET: Readonly<Record<string, string>> = {
 export function spellFlag(path: string): string {
   const [group = '', ...names] = path.split('.');
   const name = names.join('.');
-  if (path === 'attack') return '--attack';
   if (BARE.has(group) && name !== '') return flagOf({ prefix: null }, name);
   if (WHOLE.has(group) && name !== '') return `--${path}`;
+  if (names.length === 0 && !path.startsWith('-')) return flagOf({ prefix: null }, path);
   const [dataset, ...rest] = names;
   if (group === 'dataset' && dataset !== undefined) return OF_A_DATASET[rest.join('.')] ?? path;
   return path;
 }
 
-/** An error about an option in the words of the command line: its message opens with the flag and not with the path. */
+/**
+ * An error about an option in the words of the command line: its message opens with the flag and not with the path, where
+ * the command that failed has the flag (`isFlag`). Programs find the flag beside the path.
+ */
 export function inFlags<T extends { code: ErrorCode; message: string; details: Readonly<Record<string, unknown>> }>(
   failure: T,
+  isFlag: (flag: string) => boolean,
 ): T {
   const { path } = failure.details;
   if (failure.code !== 'ERR_OPTION' || typeof path !== 'string') return failure;
   const flag = spellFlag(path);
-  if (flag === path || !failure.message.startsWith(`${path}:`)) return failure;
+  if (flag === path || !isFlag(flag) || !failure.message.startsWith(`${path}:`)) return failure;
   return {
     ...failure,
     message: `${flag}${failure.message.slice(path.length)}`,
-    details: { ...failure.details, path: flag, setting: path },
+    details: { ...failure.details, flag },
   };
 }

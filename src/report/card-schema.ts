@@ -145,6 +145,7 @@ const row = object<CardRow>({
   ),
   verdict: object<CardRow['verdict']>({
     attacked: listOf(count),
+    near: optional(listOf(count)),
     text,
     labels: listOf(
       object<LabelVerdict>({

@@ -100,6 +100,7 @@ export interface CardRow {
   readonly views: readonly StageView[];
   readonly verdict: {
     readonly attacked: readonly number[];
+    readonly near?: readonly number[] | undefined;
     readonly text: string;
     readonly labels: readonly LabelVerdict[];
   };
@@ -183,7 +184,7 @@ export function makeRow(
     returned: result.stage,
     reason: gate.reason,
     views: gate.views,
-    verdict: { attacked: verdict.attacked, text: verdict.text, labels },
+    verdict: { ...verdict, labels },
     purified: purification.purified.length,
     suspects: purification.suspects.length,
     clipping,
@@ -218,7 +219,11 @@ export async function removeCard(folder: string): Promise<void> {
 export async function readCard(path: string): Promise<RunCard> {
   return checkCard(
     await readJsonFile(path).catch(
-      sayWhatToDo(() => 'it is written last: that run was stopped or failed, or the folder is not of a run'),
+      sayWhatToDo((got) =>
+        got.startsWith('it does not exist')
+          ? 'it is written last: that run was stopped or failed, or the folder is not of a run'
+          : 'make it readable',
+      ),
     ),
     path,
   );

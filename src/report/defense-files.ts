@@ -9,6 +9,9 @@ import type { Model } from '../model.js';
 import { saveModel } from '../model-file.js';
 import { CARD_FILE, type CardFile, readCard, removeCard } from './card.js';
 
+/** Where `pad-ft defend` writes the model that the gate returned, whichever stage it is. */
+export const DEFENDED = 'defended.safetensors';
+
 /** The files of a defence inside a run's folder. */
 export function defenseFiles(name: string) {
   return {

@@ -1,4 +1,5 @@
 import { cpus } from 'node:os';
+import type { PurifierName } from '../defenses/pad-ft/options.js';
 import { type Precision, type Purpose, resolvePrecision } from '../device.js';
 import type { NativeDevice, NativePrecision } from '../native/contract.js';
 import { callNative } from '../native/job.js';
@@ -26,7 +27,7 @@ export interface CardPrecision {
   /** Null when nothing was trained here, or the training does not say. */
   readonly training: NativePrecision | null;
   /**
-   * Of a defence's scores (`clip-drop` takes that of evaluation), and of the passes that fit its bounds and its
+   * Of a defence's scores (beside others `clip-drop` still takes that of evaluation), and of the passes that fit its bounds and its
    * classifier. Left out by earlier versions, which took that of evaluation.
    */
   readonly scoring?: NativePrecision | undefined;
@@ -35,14 +36,16 @@ export interface CardPrecision {
   readonly evaluation: NativePrecision;
 }
 
-/** What a defence on `device` computes in when `precision` is asked for. */
+/** What defences by these purifiers compute in on `device` when `precision` is asked for. */
 export function defensePrecision(
   training: NativePrecision | null,
   precision: Precision,
   device: NativeDevice,
+  purifiers: readonly PurifierName[],
 ): CardPrecision {
   const of = (purpose: Purpose) => resolvePrecision(precision, device, purpose);
-  return { training, scoring: of('scoring'), fitting: of('fitting'), evaluation: of('evaluation') };
+  const scoring = of(purifiers.every((name) => name === 'clip-drop') ? 'evaluation' : 'scoring');
+  return { training, scoring, fitting: of('fitting'), evaluation: of('evaluation') };
 }
 
 /** The environment of this process when it computes on `device` in `precision`. ERR_ADDON. */

@@ -1,4 +1,5 @@
 import Table from 'cli-table3';
+import type { Stage } from '../defenses/pad-ft/gate.js';
 import type { PadFtSettings } from '../defenses/pad-ft/index.js';
 import { PRESETS } from '../defenses/pad-ft/options.js';
 import type { Evaluation } from '../evaluate.js';
@@ -59,15 +60,16 @@ function tableOf(card: RunCard): { readonly head: readonly string[]; readonly li
 function blindLines(row: CardRow): Line[] {
   const titles = { victim: 'victim', pad: 'PAD', 'pad-ft': 'PAD-FT' } as const;
   return row.views.map(({ stage, heldOutAccuracy, suspectsKept }) => {
-    const cost = stage === 'victim' ? '—' : seconds(costsUpTo(stage, row.costs));
-    const cells = [`${row.name}: ${titles[stage]}`, percent(heldOutAccuracy), percent(suspectsKept), cost];
+    // What was paid for no repair, or for the stage.
+    const cost = stage === 'victim' && row.views.length > 1 ? '—' : seconds(costsUpTo(stage, row.costs));
+    const cells = [`${nameOf(row)}: ${titles[stage]}`, percent(heldOutAccuracy), percent(suspectsKept), cost];
     return { cells, returned: row.returned === stage };
   });
 }
 
 /** What it takes to come to a stage. */
-function costsUpTo(stage: 'pad' | 'pad-ft', costs: readonly StageCost[]): readonly StageCost[] {
-  return stage === 'pad-ft' ? costs : costs.filter((cost) => cost.stage !== 'fine-tune');
+function costsUpTo(stage: Stage, costs: readonly StageCost[]): readonly StageCost[] {
+  return stage === 'pad' ? costs.filter((cost) => cost.stage !== 'fine-tune') : costs;
 }
 
 function judgedLines(card: RunCard): Line[] {
@@ -82,8 +84,12 @@ function judgedLines(card: RunCard): Line[] {
   return [first, ...card.rows.flatMap((row) => rowLines(row))];
 }
 
+function nameOf({ name, control }: CardRow): string {
+  return safeText(control === null ? name : `${name} (D_c: ${control})`);
+}
+
 function rowLines(row: CardRow): Line[] {
-  const name = safeText(row.control === null ? row.name : `${row.name} (D_c: ${row.control})`);
+  const name = nameOf(row);
   if (row.clipping === null) {
     const cells = [
       `${name}: not repaired`,

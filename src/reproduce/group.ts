@@ -134,7 +134,9 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
         environment: describeEnvironment(
           device,
           // Training's is not settled here: an adopted victim was trained on whatever machine its `training.json` names.
-          defensePrecision(training.environment.precision?.training ?? null, precision, device),
+          defensePrecision(training.environment.precision?.training ?? null, precision, device, [
+            planned.settings.purify.purifier,
+          ]),
         ),
         files,
         victim: { history: training.history, evaluation: before.evaluation },

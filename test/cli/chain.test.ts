@@ -119,8 +119,8 @@ describe('poison, train, defend, evaluate', () => {
     const again = ['train', '--data', 'set', '--out', 'victim', '--overwrite', ...TINY_TRAINING];
     for (const [wrong, told] of [
       [['--epochs', '0'], '--epochs: expected an integer in [1, 1000000], got 0'],
-      [['--batch-size', '401'], 'train.batchSize: expected at most the 400 rows of the data set, got 401'],
-      [['--precision', 'tf32'], 'precision: expected auto, fp32 or bf16 on the CPU'],
+      [['--batch-size', '401'], '--batch-size: expected at most the 400 rows of the data set, got 401'],
+      [['--precision', 'tf32'], '--precision: expected auto, fp32 or bf16 on the CPU'],
     ] as const) {
       const { code, stderr } = await padFt([...again, ...wrong], inFolder);
       expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining(told) });
@@ -203,6 +203,27 @@ describe('poison, train, defend, evaluate', () => {
     }
   });
 
+  it('evaluate on its folder gives the figures of its card again, and on that of a training says what to do', async () => {
+    const { code, stdout } = await padFt(['evaluate', 'repaired', ...COMPUTE, '--json'], inFolder);
+    expect({ code, stdout }).toMatchObject({ code: 0 });
+    const card = JSON.parse(readFileSync(at('repaired', 'card.json'), 'utf8')) as RunCard;
+    const [row] = card.rows;
+    const figures = row?.figures?.evaluations['pad-ft'];
+    expect(figures).not.toBeNull();
+    expect(lastLine(stdout)).toMatchObject({
+      same: true,
+      tolerance: 0,
+      rows: [{ name: 'default', stage: 'pad-ft', card: figures, now: figures, same: true }],
+    });
+    const elsewhere = await padFt(['evaluate', 'repaired', '--path', 'victim', ...COMPUTE], inFolder);
+    expect(elsewhere).toMatchObject({ code: 1, stderr: expect.stringContaining('victim/manifest.json') });
+    const training = await padFt(['evaluate', 'victim'], inFolder);
+    expect(training).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('pad-ft evaluate --model victim/victim.safetensors --data'),
+    });
+  });
+
   it('defends alike without the ground truth, which it never reads', async () => {
     rmSync(at('set', 'truth.safetensors'));
     const { code, stdout } = await padFt([...defend, '--out', 'blind'], inFolder);
@@ -232,12 +253,6 @@ describe('poison, train, defend, evaluate', () => {
     const { code, stdout } = await padFt(args, inFolder);
     expect(code).toBe(0);
     expect(lastLine(stdout).evaluation).toMatchObject({ acc: expect.any(Number), asr: null, ra: null });
-  });
-
-  it('evaluate says what to do with the folder of a single defence', async () => {
-    const { code, stderr } = await padFt(['evaluate', 'repaired'], inFolder);
-    expect(code).toBe(2);
-    expect(stderr).toContain('pad-ft evaluate --model repaired/defended.safetensors --data');
   });
 
   it('a changed training set is refused', async () => {

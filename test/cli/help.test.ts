@@ -13,6 +13,26 @@ const NO_ADDON = { PAD_FT_ADDON: '/nowhere/padft.node' };
 
 beforeAll(buildCli);
 
+describe('doctor', () => {
+  it('says in JSON what is there', async () => {
+    const { code, stdout } = await padFt(['doctor', '--json']);
+    expect(code).toBe(0);
+    expect(lastLine(stdout)).toMatchObject({
+      type: 'result',
+      ok: true,
+      addon: { error: null },
+      runtime: { torch: expect.stringMatching(/^\d+\.\d+/) },
+      devices: expect.arrayContaining([expect.objectContaining({ device: 'cpu', error: null })]),
+    });
+  });
+
+  it('exits with 3 when the addon is not there, and says what to run', async () => {
+    const { code, stdout } = await padFt(['doctor'], { env: NO_ADDON });
+    expect(code).toBe(3);
+    expect(stdout).toContain('npm run');
+  });
+});
+
 describe('help', () => {
   it('lists every command, and needs no addon', async () => {
     const { code, stdout, stderr } = await padFt(['--help'], { env: NO_ADDON });

@@ -138,6 +138,19 @@ describe('purifiers', () => {
     PATIENCE,
   );
 
+  test(
+    'clip-drop fits its bounds to the cleanest rows, wherever D_c is drawn from',
+    async () => {
+      const quick = { steps: 10, batchSize: 32 };
+      const [pooled, cleanest] = [0.8, 0].map((pool) => find({ purifier: 'clip-drop', rounds: 1, pool }, quick));
+      const scores = (await cleanest)?.score;
+      expect((await pooled)?.score).toEqual(scores);
+      expect(scores?.some((score) => score !== 0)).toBe(true);
+      expect((await pooled)?.purified).not.toEqual((await cleanest)?.purified);
+    },
+    PATIENCE,
+  );
+
   test("sce takes planted rows for the cleanest of their label, the paper's flaw", async () => {
     const found = await find({ purifier: 'sce' });
     expect(separation(attacked, found)).toBeLessThan(0.5);

@@ -53,7 +53,7 @@ test('a training goes on from its checkpoint, and not from that of another set',
   const longer = { ...SETTINGS, epochs: SETTINGS.epochs + 1 };
   await expect(train(set.train, set, longer, { checkpoint, resume: true })).rejects.toMatchObject({
     code: 'ERR_MODEL',
-    message: expect.stringContaining(`other settings (epochs ${SETTINGS.epochs}, not ${longer.epochs}); use the same`),
+    message: expect.stringContaining(`something else (epochs ${SETTINGS.epochs}, not ${longer.epochs}); use the same`),
     details: { changed: ['epochs'] },
   });
 });

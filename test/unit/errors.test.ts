@@ -54,17 +54,20 @@ describe('an error about an option, in the words of the command line', () => {
     ['dataset.synthetic.train', '--train-rows'],
     ['dataset.cifar10.limit.test', '--test-rows'],
     ['dataset.cifar10.download', '--download'],
+    ['precision', '--precision'],
     ['mixture.tolerance', 'mixture.tolerance'],
   ])('%s is %s', (path, flag) => {
-    const failure = inFlags(toFailure(invalidOption(path, 'something else', 3)));
+    const failure = inFlags(toFailure(invalidOption(path, 'something else', 3)), () => true);
     expect(failure.message).toBe(`${flag}: expected something else, got 3`);
-    expect(failure.details.path).toBe(flag);
+    expect(failure.details).toMatchObject({ path, ...(flag === path ? {} : { flag }) });
   });
 
   it('leaves every other error alone', () => {
     const failure = toFailure(
       new PadFtError('ERR_FILE_WRITE', 'attack.rate: full', { details: { path: 'attack.rate' } }),
     );
-    expect(inFlags(failure)).toEqual(failure);
+    expect(inFlags(failure, () => true)).toEqual(failure);
+    const foreign = toFailure(invalidOption('attack.seed', 'an integer', -1));
+    expect(inFlags(foreign, (flag) => flag === '--seeds')).toEqual(foreign);
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
 import { type RowScores, selectRows } from '../../src/defenses/pad-ft/purify.js';
-import { judge, nearlyAttacked, OUTLIER } from '../../src/defenses/pad-ft/verdict.js';
+import { judge } from '../../src/defenses/pad-ft/verdict.js';
 import { Random } from '../../src/random.js';
 
 const SETTINGS = PRESETS.default.purify;
@@ -48,6 +48,7 @@ describe('the verdict', () => {
     const { verdict, labels, suspects, clear, planted, scores } = judged(groups);
     expect(verdict).toEqual({
       attacked: [1, 3],
+      near: [],
       text: 'label 1: 17 % of its rows look planted; label 3: 50 % of its rows look planted',
     });
     expect(labels.map(({ attacked }) => attacked)).toEqual([false, true, false, true]);
@@ -76,45 +77,52 @@ describe('the verdict', () => {
   it('accuses no label of clean scores, whichever way they are drawn', () => {
     for (let seed = 0; seed < 20; seed++) {
       const { verdict, suspects, clear, labels } = judged([CLEAN, CLEAN, CLEAN], { seed });
-      expect(verdict).toEqual({ attacked: [], text: 'no evidence of a backdoor' });
+      expect(verdict).toEqual({ attacked: [], near: [], text: 'no evidence of a backdoor' });
       expect(suspects).toEqual([]);
       expect(clear.includes(1)).toBe(false);
       expect(labels.map(({ plantedShare }) => plantedShare)).toEqual([0, 0, 0]);
     }
   });
 
-  it('takes a smaller gain where the label stands out among the labels', () => {
-    // Half the label planted near the rest: the label is twice as wide as any other, its groups hardly apart.
-    const wide: Group = { clean: 300, planted: 300, at: 3.2 };
-    const [few, many] = [3, 9].map((others) => judged([wide, ...new Array<Group>(others).fill(CLEAN)], { seed: 3 }));
+  // Half the label planted near the rest: the label is twice as wide as any other, its groups hardly apart.
+  const wide: Group = { clean: 300, planted: 300, at: 3.2 };
+
+  it('takes a smaller gain where the label stands out among ten labels or more', () => {
+    const [few, many] = [8, 9].map((others) => judged([wide, ...new Array<Group>(others).fill(CLEAN)], { seed: 3 }));
     for (const found of [few, many]) {
       expect(found?.labels[0]?.separation).toBeGreaterThan(SETTINGS.verdictSeparation);
-      expect(found?.labels[0]?.gain).toBeGreaterThan(OUTLIER.gain * SETTINGS.verdictGain);
+      expect(found?.labels[0]?.gain).toBeGreaterThan(SETTINGS.verdictGain / 5);
       expect(found?.labels[0]?.gain).toBeLessThan(SETTINGS.verdictGain);
-      expect(found?.labels[0]?.z).toBeGreaterThan(OUTLIER.z);
+      expect(found?.labels[0]?.z).toBeGreaterThan(10);
     }
     expect(many?.verdict.attacked).toEqual([0]);
     expect(many?.suspects.length).toBeGreaterThan(200);
-    // Among four labels no spread is called an outlier: the label only comes near.
+    // Among nine labels no spread is called an outlier: the label only comes near.
     expect(few?.verdict.attacked).toEqual([]);
     expect(few?.suspects).toEqual([]);
+    expect(few?.verdict.near).toEqual([0]);
     expect(few?.verdict.text).toMatch(
       /^no evidence of a backdoor; label 0 comes near it \(Ashman's D 3\.\d\d, gain 0\.1\d\d\)$/,
     );
   });
 
-  it('calls no label near it once one is attacked', () => {
-    const [near, attacked] = [
-      { clean: 300, planted: 300, at: 3.2 },
-      { clean: 300, planted: 60 },
-    ];
-    const alone = judged([near, CLEAN, CLEAN]);
-    expect(nearlyAttacked(alone.labels, SETTINGS).map(({ label }) => label)).toEqual([0]);
-    expect(nearlyAttacked(alone.labels, { ...SETTINGS, verdictGain: 10 })).toEqual([]);
-    const beside = judged([near, CLEAN, attacked]);
-    expect(beside.verdict.attacked).toEqual([2]);
-    expect(nearlyAttacked(beside.labels, SETTINGS)).toEqual([]);
+  it('compares spreads with those of labels that can be judged', () => {
+    // Eleven labels of a handful of rows: their spreads, of 20 rows or none at all, are no measure.
+    const tiny = Array.from({ length: 11 }, (_, i): Group => ({ clean: i % 2 === 0 ? 20 : 4 }));
+    const found = judged([wide, CLEAN, ...tiny], { seed: 3 });
+    expect(found.verdict.attacked).toEqual([]);
+    expect(found.labels.slice(2).every(({ z, separation }) => z === 0 && separation === null)).toBe(true);
+  });
+
+  it('calls no label near it once one is attacked, nor by the paper’s scores', () => {
+    expect(judged([wide, CLEAN, CLEAN]).verdict.near).toEqual([0]);
+    const beside = judged([wide, CLEAN, { clean: 300, planted: 60 }]);
+    expect(beside.verdict).toMatchObject({ attacked: [2], near: [] });
     expect(beside.verdict.text).not.toContain('near');
+    const { scores, labels, classes } = madeScores([wide, CLEAN, CLEAN]);
+    expect(judge(scores, labels, classes, PRESETS.paper.purify).verdict.near).toEqual([]);
+    // A handful of outliers is no group, however far away.
+    expect(judged([{ clean: 300, planted: 6 }, CLEAN, CLEAN]).verdict.near).toEqual([]);
   });
 
   it('needs both: parts that stand apart, and a gain by telling them apart', () => {
@@ -159,7 +167,7 @@ describe('the verdict', () => {
   it('is not given by scores that say nothing about planting', () => {
     const { scores, labels } = madeScores([{ clean: 300, planted: 60 }, CLEAN]);
     const { verdict, labels: verdicts } = judge({ ...scores, judged: null }, labels, 2, SETTINGS);
-    expect(verdict).toEqual({ attacked: [], text: 'no evidence of a backdoor' });
+    expect(verdict).toEqual({ attacked: [], near: [], text: 'no evidence of a backdoor' });
     expect(verdicts[0]).toMatchObject({ eligible: 360, separation: null });
   });
 });

@@ -8,7 +8,7 @@ import {
   type PresetName,
   type PurifySettings,
 } from '../../defenses/pad-ft/options.js';
-import { type LabelVerdict, nearlyAttacked } from '../../defenses/pad-ft/verdict.js';
+import type { LabelVerdict } from '../../defenses/pad-ft/verdict.js';
 import { PadFtError } from '../../errors.js';
 import { openFolder, removeFile } from '../../formats/folder.js';
 import { counted } from '../../formats/plural.js';
@@ -17,7 +17,7 @@ import { saveModel } from '../../model-file.js';
 import { requireFit } from '../../model-fit.js';
 import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../../poisoned-set-file.js';
 import { CARD_FILE, type CardFile, makeCard, makeRow, type RunCard, removeCard, writeCard } from '../../report/card.js';
-import { writeSuspects } from '../../report/defense-files.js';
+import { DEFENDED, writeSuspects } from '../../report/defense-files.js';
 import { defensePrecision, describeEnvironment } from '../../report/environment.js';
 import { type DefenseFigures, judgeDefense, judgeVictim } from '../../report/judge.js';
 import { formatTable } from '../../report/table.js';
@@ -134,8 +134,6 @@ function roundsOf({ rounds }: Flags, long: unknown): Partial<PurifySettings> {
   );
 }
 
-/** The model the gate returned, whichever stage it is. */
-export const DEFENDED = 'defended.safetensors';
 const SUSPECTS = 'suspects.csv';
 
 function refuseOwnInput({ model, out }: Flags): void {
@@ -237,7 +235,7 @@ function describeRun(
       defenses: [{ name: flags.preset, control: null, settings }],
     },
     seeds: { root: null, poison: poison?.seed ?? null, train: null, defenses: [settings.seed] },
-    environment: describeEnvironment(device, defensePrecision(null, precision, device)),
+    environment: describeEnvironment(device, defensePrecision(null, precision, device, [settings.purify.purifier])),
     files,
     victim: { history: [], evaluation: judgement?.figures.evaluations.victim ?? null },
     rows: [makeRow(flags.preset, result, judgement?.figures ?? null)],
@@ -247,18 +245,18 @@ function describeRun(
 
 /** How to have a label that comes near treated as attacked. */
 function advise({ label, separation, gain }: LabelVerdict): string {
-  const below = (value: number | null) => (Math.floor(100 * (value ?? 0)) / 100 - 0.01).toFixed(2);
+  const below = (value: number | null) => Math.max(0, Math.floor(100 * (value ?? 0)) / 100 - 0.01).toFixed(2);
   const flags = `--purify.verdictSeparation ${below(separation)} --purify.verdictGain ${below(gain)}`;
   return `to treat label ${label} as attacked, and to see its suspects: ${flags}`;
 }
 
-function summary(flags: Flags, card: RunCard, { stage, purification, settings }: PadFtResult): string {
+function summary(flags: Flags, card: RunCard, { stage, purification }: PadFtResult): string {
   const { purified, suspects } = purification;
   return [
     formatTable(card).trimEnd(),
     '',
     `${counted(purified.length, 'row')} purified, ${counted(suspects.length, 'suspect')} in ${join(flags.out, SUSPECTS)}`,
-    ...nearlyAttacked(purification.labels, settings.purify).map(advise),
+    ...(purification.verdict.near ?? []).map((label) => advise(purification.labels[label] as LabelVerdict)),
     ...(card.config.poison === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
     `model (stage ${stage}): ${join(flags.out, DEFENDED)}; everything else: ${join(flags.out, CARD_FILE)}`,
   ].join('\n');

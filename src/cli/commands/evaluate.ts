@@ -8,6 +8,8 @@ import type { EvaluationOptions, Model } from '../../model.js';
 import { requireFit } from '../../model-fit.js';
 import { loadPoisonedSet } from '../../poisoned-set-file.js';
 import { type ReevaluateOptions, type Reevaluation, reevaluate } from '../../reevaluate.js';
+import { CARD_FILE } from '../../report/card.js';
+import { TRAINING_FILES } from '../../report/training-card.js';
 import { datasetRequest, loadRequested } from '../dataset-flags.js';
 import { EXIT } from '../exit-code.js';
 import { showExperiment } from '../experiment-progress.js';
@@ -17,11 +19,11 @@ import { percent } from '../progress.js';
 import { type Compute, prepareCompute, type Run, runContext, type Session } from '../session.js';
 import { textTable } from '../tables.js';
 import { addDataFlags, checkDataFlags, type DataFlags, requireData } from '../training-data.js';
-import { DEFENDED } from './defend.js';
 
 const EXAMPLES = `
 Examples:
   $ pad-ft evaluate pad-ft-demo                                       a finished run: same models, same data, same figures?
+  $ pad-ft evaluate repaired                                          likewise for what a defence wrote
   $ pad-ft evaluate pad-ft-run --precision fp32                       in another arithmetic than the run's own
   $ pad-ft evaluate pad-ft-run --path ~/data/cifar-10-batches-bin     its data set lies elsewhere now
   $ pad-ft evaluate --model repaired/defended.safetensors --data set  ACC, ASR and RA of one model
@@ -36,9 +38,9 @@ interface Flags extends DataFlags, ComputeFlags {
 export function define(command: Command, run: Run): void {
   command
     .description(
-      'Measures a model (ACC, ASR, RA), or does the measurements of a finished run again and compares them with its card: exits with 1 when they differ.',
+      'Measures a model (ACC, ASR, RA), or does the measurements of a finished run or defence again (ACC, ASR and RA of every model, the SHA-256 of every file) and compares them with its card: exits with 1 when they differ.',
     )
-    .argument('[run]', 'the folder of a finished run')
+    .argument('[run]', 'the folder of a finished run, or of a defence that was judged')
     .addHelpText('after', EXAMPLES);
   addDataFlags(addModelFlags(command, false));
   addOutputFlags(addComputeFlags(command)).action((folder: string | undefined, flags: Flags) =>
@@ -56,7 +58,7 @@ export function define(command: Command, run: Run): void {
         );
       }
       refuseModelFlags(command, flags);
-      refuseSingleDefense(folder);
+      refuseTraining(folder);
       const { device } = await prepareCompute(session, flags);
       // The default of the flag is not a wish: without one the card's own precision is what its figures are of.
       const precision = command.getOptionValueSource('precision') === 'cli' ? flags.precision : undefined;
@@ -81,10 +83,10 @@ function placeOf({ path, download }: Flags): Readonly<Record<string, unknown>> {
   return { ...(path !== undefined && { path }), ...(download !== undefined && { download }) };
 }
 
-function refuseSingleDefense(folder: string): void {
-  const defended = join(folder, DEFENDED);
-  if (!existsSync(defended)) return;
-  const message = `${folder} holds one defence and not a whole run; measure its model with \`pad-ft evaluate --model ${defended} --data FOLDER\``;
+function refuseTraining(folder: string): void {
+  if (existsSync(join(folder, CARD_FILE)) || !existsSync(join(folder, TRAINING_FILES.card))) return;
+  const model = join(folder, TRAINING_FILES.victim);
+  const message = `${folder} holds a training and no defence; measure its model with \`pad-ft evaluate --model ${model} --data FOLDER\``;
   throw new PadFtError('ERR_OPTION', message, { details: { path: folder } });
 }
 

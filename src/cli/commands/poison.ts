@@ -56,7 +56,7 @@ export function define(command: Command, run: Run): void {
       const settings = { ...(await poisonRequest(flags.attack, { ...flags })), seed: flags.seed };
       poisonSettings(settings);
       refuseEarlierResult(flags, { card: MANIFEST_FILE, model: TRAIN_FILE });
-      if (flags.preview !== undefined) checkSheet(flags.preview);
+      if (flags.preview !== undefined) checkSheet(flags.preview, flags.out);
       const { device } = await prepareCompute(session, flags);
       const pair = await loadRequested(session, request);
       session.progress.stage(`poison ${request.name}`);

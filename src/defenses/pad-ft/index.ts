@@ -254,7 +254,7 @@ export function collapse({
 }: Pick<PadFtResult, 'stage' | 'tuning' | 'settings'>): string | null {
   if (stage !== 'pad-ft' || tuning === null || tuning.last.accuracy >= 0.5) return null;
   const share = (100 * tuning.last.accuracy).toFixed(1);
-  const gate = settings.holdout === 0 ? `; preset ${settings.preset} has no gate that would have refused it` : '';
+  const gate = settings.holdout === 0 ? '; without held-out rows no gate could refuse it' : '';
   return `the repaired model is not usable: it classifies ${share} % of its own purified rows${gate}`;
 }
 

@@ -96,7 +96,7 @@ export async function scoreRefined(input: PurifyInput, fast: NativePrecision): P
   const { onProgress: _, ...quiet } = evaluation;
   return refineNearCuts(
     await model.score(data, { ...evaluation, alpha: settings.alpha, precision: fast }),
-    { labels, classes: data.classes, settings, judged: (scores) => correctRows(scores, labels) },
+    { labels, classes: data.classes, settings },
     async (rows) => {
       using some = await data.subset(rows, quiet);
       return await model.score(some, { ...quiet, alpha: settings.alpha, precision: 'fp32' });
@@ -228,7 +228,8 @@ export function selectRows(
 ): Purification {
   const { clear, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
   const candidates = Uint8Array.from(scores.eligible);
-  for (const suspect of suspects) candidates[suspect.row] = 0;
+  // The paper's D_c are the rows of smallest loss, whatever they look like; its suspects, rows of large loss, leave nothing.
+  if (settings.purifier !== 'sce') for (const suspect of suspects) candidates[suspect.row] = 0;
   const attacked = new Set(verdict.attacked);
   // Inside an attacked label a row that is no suspect may still be planted: only the surely clean ones stand for it. It
   // must be there: bounds that deny the target label altogether would otherwise cost nothing.

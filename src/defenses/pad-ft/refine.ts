@@ -1,15 +1,12 @@
 import type { Scores } from '../../native/contract.js';
 import { rankAscending } from '../../statistics.js';
 import type { PurifySettings } from './options.js';
-import { judge, OUTLIER } from './verdict.js';
 
 /** What the rows are cut by: n / C of each label, those of the largest log-odds. */
 export interface Cuts {
   readonly labels: Int32Array;
   readonly classes: number;
   readonly settings: PurifySettings;
-  /** For each row non-zero where the victim classifies it as labelled: only these may become suspects. */
-  readonly judged: (scores: Scores) => Uint8Array;
 }
 
 /** Scores that select as exact ones would. */
@@ -28,8 +25,6 @@ const SAFETY = 2;
 const SAMPLE = 0.005;
 /** … and at least so many. */
 const LEAST_SAMPLE = 4;
-/** A label this near to the verdict's thresholds may be attacked by the exact scores. */
-const LOOSER = 0.8;
 
 /**
  * Makes fast scores (bfloat16) select the same rows as exact ones (float32), by scoring again only rows whose side of a
@@ -38,12 +33,10 @@ const LOOSER = 0.8;
  * label's cut is then scored again, which may move the cut and widen the band, until no such row is left. A row outside
  * would need a difference above twice the largest of some hundreds to have crossed (seen on 50,000 rows: 0.19 at most,
  * 0.12 to 0.16 in a label's sample). The same set, then; the order of rows far from a cut is that of the fast scores.
- *
- * Suspects leave the candidates. Where they might reach down to a label's cut, the whole label is scored again.
  */
 export async function refineNearCuts(
   fast: Scores,
-  { labels, classes, settings, judged }: Cuts,
+  { labels, classes, settings }: Cuts,
   rescore: (rows: Uint32Array) => Promise<Scores>,
 ): Promise<RefinedScores> {
   const scores: Scores = {
@@ -90,34 +83,11 @@ export async function refineNearCuts(
     }
   };
   await scoreBands();
-  if (await scoreAgain(suspectedAtCut())) await scoreBands();
   return {
     scores,
     rescored: Uint32Array.from(exact.keys()).filter((row) => exact[row] === 1),
     halfWidth: cut.length === 0 ? 0 : SAFETY * largest,
   };
-
-  // By thresholds that no rounding reaches from the verdict's own: what those call suspects, in either arithmetic, is
-  // among these.
-  function suspectedAtCut(): number[] {
-    const loose = {
-      ...settings,
-      verdictSeparation: LOOSER * settings.verdictSeparation,
-      verdictGain: LOOSER * settings.verdictGain,
-      suspectPosterior: 0.5,
-    };
-    const score = scores.logOdds.map((value) => -value);
-    const eligible = judged(scores);
-    const rows = { score, eligible, judged: eligible, victim: scores, alternative: scores.alternative };
-    const suspects = new Set(
-      judge(rows, labels, classes, loose, LOOSER * OUTLIER.z).suspects.map((suspect) => suspect.row),
-    );
-    return cut.flatMap((own) => {
-      const order = ranked(own);
-      const limit = -(scores.logOdds[order[quota - 1] as number] as number) + SAFETY * largest;
-      return own.some((row) => suspects.has(row) && (score[row] as number) <= limit) ? own : [];
-    });
-  }
 }
 
 function rowsByLabel(labels: Int32Array, classes: number): readonly number[][] {

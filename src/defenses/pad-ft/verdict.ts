@@ -35,6 +35,11 @@ export interface LabelVerdict {
 export interface Verdict {
   /** Labels called attacked; empty when there is no evidence. */
   readonly attacked: readonly number[];
+  /**
+   * Where none is, those that nearly were: two groups too close together, or too little of a gain. Never of the purifier
+   * `sce`, whose groups are no evidence; left out on cards of earlier versions.
+   */
+  readonly near?: readonly number[] | undefined;
   /** One sentence a label, or one that says there is no evidence. */
   readonly text: string;
 }
@@ -57,12 +62,12 @@ const LEAST_PLANTED = 10;
 /**
  * A label whose spread stands out among the labels this far needs no more than this share of the gain: a net that learnt
  * its classes badly has wide groups, which overlap. On 18 clean sets (made pictures and CIFAR-10) no label's z was above
- * 4.4; among fewer labels than `labels` nothing stands out.
+ * 4.4; all had ten labels, and among fewer that can be judged nothing is said to stand out.
  */
-export const OUTLIER = { z: 10, gain: 0.2, labels: 5 } as const;
+const OUTLIER = { z: 10, gain: 0.2, labels: 10 };
 /**
- * A label that is not called attacked is called near it from these shares of the thresholds on. Clean labels come near,
- * too: 5 of 160 in 16 clean sets of 200 and 400 rows a label.
+ * From these shares of the thresholds on a label that is not called attacked comes near it. Clean labels do, too: at
+ * most 6 of 160 in 16 small clean sets, trained twice.
  */
 const NEAR = { separation: 0.9, gain: 0.2 };
 
@@ -76,13 +81,7 @@ const CLEAR_POSTERIOR = 0.05;
  * part are the suspects. Where the label's spread stands out among the labels' (a robust z; it sees a label from 25 % of
  * planted rows on) a smaller gain will do.
  */
-export function judge(
-  scores: RowScores,
-  labels: Int32Array,
-  classes: number,
-  settings: PurifySettings,
-  outlierZ: number = OUTLIER.z,
-): Judgement {
+export function judge(scores: RowScores, labels: Int32Array, classes: number, settings: PurifySettings): Judgement {
   const { judged, score } = scores;
   const groups: number[][] = Array.from({ length: classes }, () => []);
   const counts = new Array<number>(classes).fill(0);
@@ -92,20 +91,25 @@ export function judge(
   });
   const values = groups.map((rows) => rows.map((row) => score[row] as number));
   const spreads = values.map((group) => (group.length < 8 ? 0 : interquartileRange(group)));
-  const zs = robustZ(spreads);
+  const enough = groups.map((rows) => judged !== null && rows.length >= LEAST_ROWS);
+  const zs = zAmong(spreads, judged === null ? spreads.map(() => true) : enough);
+  const comparable = enough.filter(Boolean).length >= OUTLIER.labels;
+  const near: number[] = [];
   const suspects: Suspect[] = [];
   const clear = new Uint8Array(labels.length);
   const verdicts = groups.map((rows, label): LabelVerdict => {
-    const enough = judged !== null && rows.length >= LEAST_ROWS;
-    const mixture = enough ? twoComponentMixture(values[label] as number[]) : null;
+    const mixture = enough[label] ? twoComponentMixture(values[label] as number[]) : null;
     const posteriors = mixture === null ? [] : rows.map((row) => mixture.posterior(score[row] as number));
     const planted = posteriors.filter((posterior) => posterior >= settings.suspectPosterior).length;
     const separation = mixture?.ashmanD ?? null;
     const gain = mixture === null ? null : mixture.bicGain / rows.length;
-    const stands = classes >= OUTLIER.labels && (zs[label] as number) > outlierZ;
-    const leastGain = (stands ? OUTLIER.gain : 1) * settings.verdictGain;
-    const attacked =
-      (separation ?? 0) > settings.verdictSeparation && (gain ?? 0) > leastGain && planted >= LEAST_PLANTED;
+    const beyond = (least: { readonly separation: number; readonly gain: number }) =>
+      (separation ?? 0) > least.separation * settings.verdictSeparation &&
+      (gain ?? 0) > least.gain * settings.verdictGain &&
+      planted >= LEAST_PLANTED;
+    const standsOut = comparable && (zs[label] as number) > OUTLIER.z;
+    const attacked = beyond({ separation: 1, gain: standsOut ? OUTLIER.gain : 1 });
+    if (beyond(NEAR)) near.push(label);
     if (attacked) {
       rows.forEach((row, i) => {
         const posterior = posteriors[i] as number;
@@ -128,23 +132,21 @@ export function judge(
     };
   });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
-  return { clear, labels: verdicts, suspects, verdict: summarise(verdicts, settings) };
+  return { clear, labels: verdicts, suspects, verdict: summarise(verdicts, settings.purifier === 'sce' ? [] : near) };
 }
 
-/** Where no label is called attacked, those that nearly were: two groups too close together, or too little of a gain. */
-export function nearlyAttacked(
-  labels: readonly LabelVerdict[],
-  { verdictSeparation, verdictGain }: Pick<PurifySettings, 'verdictSeparation' | 'verdictGain'>,
-): readonly LabelVerdict[] {
-  if (labels.some(({ attacked }) => attacked)) return [];
-  return labels.filter(
-    ({ separation, gain }) =>
-      (separation ?? 0) > NEAR.separation * verdictSeparation && (gain ?? 0) > NEAR.gain * verdictGain,
-  );
+/** Robust z of the labels that can be judged, among themselves; 0 for the others. */
+function zAmong(spreads: readonly number[], judged: readonly boolean[]): readonly number[] {
+  const chosen = spreads.flatMap((_, label) => (judged[label] ? [label] : []));
+  if (chosen.length === 0) return spreads.map(() => 0);
+  const zs = robustZ(chosen.map((label) => spreads[label] as number));
+  const found = new Map(chosen.map((label, i) => [label, zs[i] as number]));
+  return spreads.map((_, label) => found.get(label) ?? 0);
 }
 
-function summarise(labels: readonly LabelVerdict[], settings: PurifySettings): Verdict {
+function summarise(labels: readonly LabelVerdict[], closest: readonly number[]): Verdict {
   const attacked = labels.filter((label) => label.attacked);
+  const near = attacked.length === 0 ? closest : [];
   const small = labels.filter((label) => label.eligible < LEAST_ROWS);
   const sentences =
     attacked.length === 0
@@ -152,7 +154,8 @@ function summarise(labels: readonly LabelVerdict[], settings: PurifySettings): V
       : attacked.map(
           (label) => `label ${label.label}: ${(100 * label.plantedShare).toFixed(0)} % of its rows look planted`,
         );
-  for (const { label, separation, gain } of nearlyAttacked(labels, settings)) {
+  for (const label of near) {
+    const { separation, gain } = labels[label] as LabelVerdict;
     const figures = `Ashman's D ${separation?.toFixed(2)}, gain ${gain?.toFixed(3)}`;
     sentences.push(`label ${label} comes near it (${figures})`);
   }
@@ -162,5 +165,5 @@ function summarise(labels: readonly LabelVerdict[], settings: PurifySettings): V
       `${small.length} of ${counted(labels.length, 'label')} ${have} too few correctly classified rows to judge`,
     );
   }
-  return { attacked: attacked.map((label) => label.label), text: sentences.join('; ') };
+  return { attacked: attacked.map((label) => label.label), near, text: sentences.join('; ') };
 }
