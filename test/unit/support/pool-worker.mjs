@@ -1,6 +1,6 @@
 /**
  * A child of `runPool` without a model: it says which device it got and does what its group's name says. `slow` works
- * until it is stopped or half a second is over, `dies` ends without a word, and any other name is done at once.
+ * until it is stopped or four seconds are over, `dies` ends without a word, and any other name is done at once.
  */
 const reply = (message) => process.send(message);
 const ended = (failures) => reply({ type: 'done', failures });
@@ -14,6 +14,6 @@ process.on('message', (request) => {
   const { device, victim } = request.task;
   reply({ type: 'event', event: { type: 'cell', key: device, name: victim.name } });
   if (victim.name === 'dies') process.exit(7);
-  else if (victim.name === 'slow') setTimeout(ended, 500, []);
+  else if (victim.name === 'slow') setTimeout(ended, 4000, []);
   else ended([]);
 });
