@@ -2,9 +2,10 @@
  * `node-gyp rebuild` end to end. It empties the project's build/ first, where the tests beside this one have their
  * addon, and it would compile everything anew: so it runs in a folder that holds this binding.gyp and links to the rest.
  * The delegate follows the links, finds the project's own build up to date, and copies it where node-gyp wants it.
+ * With PAD_FT_TEST_NODE_GYP=compile, as .ci/run has it, the folder holds copies instead: everything is compiled, in minutes.
  */
 
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { homedir, tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -48,8 +49,12 @@ it.skipIf(lacking.length > 0)(
     const folder = mkdtempSync(join(tmpdir(), 'pad-ft-node-gyp-'));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     copyFileSync(join(PROJECT_ROOT, 'binding.gyp'), join(folder, 'binding.gyp'));
-    for (const name of ['CMakeLists.txt', 'cmake', 'native', 'scripts'])
-      symlinkSync(join(PROJECT_ROOT, name), join(folder, name));
+    const compile = process.env.PAD_FT_TEST_NODE_GYP === 'compile';
+    for (const name of ['CMakeLists.txt', 'cmake', 'native', 'scripts', 'src', 'tsconfig.json', 'package.json']) {
+      if (compile) cpSync(join(PROJECT_ROOT, name), join(folder, name), { recursive: true });
+      else symlinkSync(join(PROJECT_ROOT, name), join(folder, name));
+    }
+    symlinkSync(join(PROJECT_ROOT, 'node_modules'), join(folder, 'node_modules'));
 
     // The libtorch in use, and this very Node where binding.gyp says `node`.
     const path = `${dirname(process.execPath)}${delimiter}${process.env.PATH ?? ''}`;
@@ -63,8 +68,11 @@ it.skipIf(lacking.length > 0)(
     // What make compares: a changed source must make node-gyp build again.
     expect(readFileSync(join(folder, 'build', 'padft.target.mk'), 'utf8')).toContain('native/core/trainer.cpp');
 
+    // Compiled here, or the project's own.
+    expect(existsSync(join(folder, 'build', 'addon.json'))).toBe(compile);
     const answer = await testLoad(join(folder, 'build', 'Release', 'padft.node'));
     expect(answer).toMatchObject({ ok: true, runtime: { torch: record.torch } });
     expect(answer.ok && answer.libraries.map(dirname)).toContain(record.libtorch.libraries);
   },
+  30 * 60_000,
 );
