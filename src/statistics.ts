@@ -1,5 +1,6 @@
 import { checkLabels } from './attacks/labels.js';
 import { invalidOption, PadFtError } from './errors.js';
+import { gammaUpperTail } from './gamma.js';
 import { median, notNumeric, type Values } from './quantiles.js';
 
 export * from './mixture.js';
@@ -29,6 +30,28 @@ export function robustZ(values: Values): Float64Array<ArrayBuffer> {
   const mean = distances.reduce((sum, distance) => sum + distance, 0) / distances.length;
   const scale = deviation > 0 ? MAD_TO_SD * deviation : MEAN_DEVIATION_TO_SD * mean;
   return Float64Array.from(values, (value) => (scale > 0 ? (value - centre) / scale : 0));
+}
+
+/**
+ * The p-quantile of the standard normal distribution, p in (0, 1): bisection of its distribution function, to 1e-12.
+ * ERR_OPTION for another p.
+ */
+export function normalQuantile(p: number): number {
+  if (!(p > 0 && p < 1)) throw invalidOption('p', 'a number in (0, 1)', p);
+  const tail = Math.min(p, 1 - p);
+  let [low, high] = [0, 40];
+  while (high - low > 1e-13 * Math.max(1, high)) {
+    const middle = (low + high) / 2;
+    if (upperTail(middle) > tail) low = middle;
+    else high = middle;
+  }
+  const distance = (low + high) / 2;
+  return p < 0.5 ? -distance : distance;
+}
+
+/** P(Z > x) for x ≥ 0: half of what a Gamma(1/2) has above x² / 2. */
+function upperTail(x: number): number {
+  return gammaUpperTail({ shape: 0.5, location: 0, scale: 1 }, (x * x) / 2) / 2;
 }
 
 /**

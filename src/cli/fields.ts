@@ -5,6 +5,7 @@ import {
   BOUND_KINDS,
   type ClipSettings,
   CONTROLLERS,
+  LIMITS,
   type PadFtSettings,
   PURIFIERS,
   type PurifySettings,
@@ -26,6 +27,10 @@ export const PURIFY_GROUP: SettingGroup<PurifySettings> = {
     pool: { help: 'share of a label, cleanest first, that they are drawn from; 0 keeps the very cleanest' },
     alpha: { help: 'weight of the cross-entropy in SCE, in (0, 1]' },
     quantile: { help: 'cross-label: limits are this quantile of what rows of the other labels show' },
+    limits: {
+      help: 'cross-label: that quantile as it is, or extrapolated from the middle half of the rows',
+      words: LIMITS,
+    },
     statistic: { help: "cross-label: the number of a channel's map that is limited", words: ['both', 'mean', 'max'] },
     rowsPerLabel: { help: 'cross-label: rows of each label that the limits are measured on' },
     rounds: { help: 'clip-drop: rounds of scoring, clipping and scoring again' },

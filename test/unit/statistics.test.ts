@@ -5,6 +5,7 @@ import {
   aurocFromIndices,
   interquartileRange,
   median,
+  normalQuantile,
   quantile,
   rankAscending,
   robustZ,
@@ -17,6 +18,24 @@ const numericError = expect.objectContaining({ code: 'ERR_NUMERIC' });
 
 /** v = [3.5, -1.25, 7, 0.5, 2, 2, 9.75, -4] in the Python lines below. */
 const V = [3.5, -1.25, 7, 0.5, 2, 2, 9.75, -4];
+
+describe('the normal quantile', () => {
+  // Python's statistics.NormalDist().inv_cdf(p)
+  it.each([
+    [0.5, 0],
+    [0.75, 0.6744897501960817],
+    [0.95, 1.6448536269514715],
+    [0.05, -1.6448536269514715],
+    [0.999999, 4.753424308817087],
+    [1e-12, -7.034483825301132],
+  ])("is Python's: p = %d", (p, expected) => {
+    expect(normalQuantile(p)).toBeCloseTo(expected, 10);
+  });
+
+  it.each([0, 1, -1, Number.NaN])('refuses %d', (p) => {
+    expect(() => normalQuantile(p)).toThrow(expect.objectContaining({ code: 'ERR_OPTION' }));
+  });
+});
 
 describe('quantiles', () => {
   it.each([

@@ -16,6 +16,8 @@ export type ControllerName = (typeof CONTROLLERS)[number];
 export const BOUND_KINDS = ['max', 'mean', 'both'] as const;
 export type BoundKind = (typeof BOUND_KINDS)[number];
 
+export const LIMITS = ['extrapolated', 'observed'] as const;
+
 export interface PurifySettings {
   readonly purifier: PurifierName;
   /** n: rows kept over all labels, n / C of each. */
@@ -24,8 +26,13 @@ export interface PurifySettings {
   readonly pool: number;
   /** Weight of the cross-entropy in SCE [A 0.1]. */
   readonly alpha: number;
-  /** cross-label: the limits are this quantile of what rows of the other labels show. */
+  /** cross-label: the limits are this quantile of what rows of the other labels show … */
   readonly quantile: number;
+  /**
+   * … as those rows have it (`observed`), or `extrapolated` from their median and third quartile as if they were normal:
+   * then up to a quarter of those rows may be planted themselves, as under all-to-all, and the limits stay.
+   */
+  readonly limits: (typeof LIMITS)[number];
   /** cross-label: the statistic of a channel's map that is limited; `both` scores under each and takes the worse. */
   readonly statistic: 'both' | 'mean' | 'max';
   /** cross-label: rows of each label that the limits are measured on. */
@@ -125,6 +132,7 @@ const PURIFY: PurifySettings = {
   pool: 0,
   alpha: 0.1,
   quantile: 0.95,
+  limits: 'extrapolated',
   statistic: 'both',
   rowsPerLabel: 400,
   rounds: 3,
@@ -183,7 +191,7 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
 };
 
 /** Settings that earlier versions did not have, at the values those worked by: what a card without them means. */
-export const EARLIER_SETTINGS: PadFtOptions = { accuracyPrice: 0, purify: { pool: 0 } };
+export const EARLIER_SETTINGS: PadFtOptions = { accuracyPrice: 0, purify: { pool: 0, limits: 'observed' } };
 
 /** What the paper leaves open and a run under the `paper` preset assumed, its own overrides included. */
 export function paperAssumptions({ purify, clip, tune }: PadFtSettings): readonly string[] {
@@ -247,8 +255,11 @@ function checkPurify(purify: PurifySettings): void {
   integer('purify.count', purify.count, 1);
   number('purify.pool', purify.pool, 0, 1);
   if (!(purify.alpha > 0 && purify.alpha <= 1)) throw invalidOption('purify.alpha', 'a number in (0, 1]', purify.alpha);
+  choice('purify.limits', purify.limits, LIMITS);
   if (!(purify.quantile > 0 && purify.quantile <= 1))
     throw invalidOption('purify.quantile', 'a number in (0, 1]', purify.quantile);
+  if (purify.limits === 'extrapolated' && purify.quantile === 1)
+    throw invalidOption('purify.quantile', 'a number below 1 where limits are extrapolated', purify.quantile);
   choice('purify.statistic', purify.statistic, ['both', 'mean', 'max']);
   integer('purify.rowsPerLabel', purify.rowsPerLabel, 8);
   integer('purify.rounds', purify.rounds, 1, 100);

@@ -3,7 +3,7 @@ import { resolvePrecision } from '../../device.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import type { NativePrecision, Scores } from '../../native/contract.js';
 import { Random, streamSeed } from '../../random.js';
-import { interquartileRange, median, rankAscending, smallestPerLabel } from '../../statistics.js';
+import { interquartileRange, median, normalQuantile, rankAscending, smallestPerLabel } from '../../statistics.js';
 import type { ClipSettings, PurifySettings } from './options.js';
 import { type RefinedScores, refineNearCuts } from './refine.js';
 import { judge, type LabelVerdict, type Suspect, type Verdict } from './verdict.js';
@@ -110,7 +110,8 @@ function scoringPrecision({ victim, evaluation }: PurifyInput): NativePrecision 
 
 /**
  * Cross-label purification. A trigger drives channels beyond what images of *other* labels drive them to. On the rows
- * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show; the score
+ * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show, extrapolated
+ * from their middle half, since some of those rows may be planted too; the score
  * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
  * their margin. One pass for the ranges and one scoring pass a statistic, and one as it is; no gradient, no clean data, no
  * guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
@@ -127,12 +128,27 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   const kinds = settings.statistic === 'both' ? (['mean', 'max'] as const) : [settings.statistic];
   const limited: LimitedScores[] = [];
   for (const statistic of kinds) {
-    const { quantile, alpha } = settings;
-    const values = await model.activationRanges(sample, { ...evaluation, statistic, quantile, leaveOneLabelOut: true });
-    const under = await model.score(data, { ...evaluation, alpha, limits: { statistic, values } });
+    const ranges = (quantile: number) =>
+      model.activationRanges(sample, { ...evaluation, statistic, quantile, leaveOneLabelOut: true });
+    const values = await limitsFrom(ranges, settings);
+    const under = await model.score(data, { ...evaluation, alpha: settings.alpha, limits: { statistic, values } });
     limited.push({ score: dropScore(victim.logOdds, under.logOdds), alternative: under.alternative });
   }
   return { ...worst(limited, labels, eligible, data.classes), eligible, victim, judged: eligible };
+}
+
+/**
+ * The limits at a quantile: observed, or median + z(q) / z(0.75) · (third quartile − median), the quantile of a normal
+ * distribution with that middle. `ranges` gives any observed quantile of every channel.
+ */
+export async function limitsFrom(
+  ranges: (quantile: number) => Promise<Float32Array>,
+  { quantile, limits }: Pick<PurifySettings, 'quantile' | 'limits'>,
+): Promise<Float32Array> {
+  if (limits === 'observed') return ranges(quantile);
+  const [middle, quartile] = [await ranges(0.5), await ranges(0.75)];
+  const reach = normalQuantile(quantile) / normalQuantile(0.75);
+  return middle.map((value, channel) => Math.max(0, value + reach * ((quartile[channel] as number) - value)));
 }
 
 /** Drop scores under one kind of limit, and the best label but the given one under it. */
