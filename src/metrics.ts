@@ -182,6 +182,28 @@ function purityOf({ all, allPoisoned, rows, poisoned, selfLabelled }: Tally): Pu
   };
 }
 
+/**
+ * TPR at a false-positive rate: the share of positives that score above all but `fpr` of the negatives (the best threshold
+ * whose FPR is at most that; ties fall on neither side). Rows outside the population are ignored. Null when either side is
+ * empty.
+ */
+export function truePositiveRateAt(
+  fpr: number,
+  scores: Float32Array,
+  positives: Uint32Array,
+  population: Uint32Array,
+): number | null {
+  const positive = new Set(positives);
+  const above: number[] = [];
+  const below: number[] = [];
+  for (const row of population) (positive.has(row) ? above : below).push(scores[row] as number);
+  if (above.length === 0 || below.length === 0) return null;
+  below.sort((a, b) => b - a);
+  // So many negatives may lie above the threshold: it is at the next one.
+  const threshold = below[Math.floor(fpr * below.length)] ?? Number.NEGATIVE_INFINITY;
+  return above.filter((score) => score > threshold).length / above.length;
+}
+
 export interface SuspectRates {
   /** Poisoned rows of the population, and how many of them are suspects. */
   readonly positives: number;

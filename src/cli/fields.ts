@@ -34,6 +34,7 @@ export const PURIFY_GROUP: SettingGroup<PurifySettings> = {
     statistic: { help: "cross-label: the number of a channel's map that is limited", words: ['both', 'mean', 'max'] },
     rowsPerLabel: { help: 'cross-label: rows of each label that the limits are measured on' },
     rounds: { help: 'clip-drop: rounds of scoring, clipping and scoring again' },
+    overlays: { help: 'strip: rows of the training set that are laid over each row' },
     verdictSeparation: {
       help: "a label is called attacked when Ashman's D between two parts of its scores is above this",
     },

@@ -100,6 +100,7 @@ const figures = object<DefenseFigures>({
   targetLabel: nullable(count),
   purity: object<PurityReport>({ overall: purity, perLabel: listOf(purity) }),
   auroc: object<DefenseFigures['auroc']>({ overall: nullable(fraction), targetLabel: nullable(fraction) }),
+  tprAt: optional(object<NonNullable<DefenseFigures['tprAt']>>({ fpr1: nullable(fraction), fpr5: nullable(fraction) })),
   suspects: object<SuspectRates>({
     positives: count,
     truePositives: count,

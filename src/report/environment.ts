@@ -36,6 +36,9 @@ export interface CardPrecision {
   readonly evaluation: NativePrecision;
 }
 
+/** Purifiers that score in the arithmetic of scoring; the others take that of evaluation. */
+const QUICK: ReadonlySet<PurifierName> = new Set(['cross-label', 'sce']);
+
 /** What defences by these purifiers compute in on `device` when `precision` is asked for. */
 export function defensePrecision(
   training: NativePrecision | null,
@@ -44,7 +47,7 @@ export function defensePrecision(
   purifiers: readonly PurifierName[],
 ): CardPrecision {
   const of = (purpose: Purpose) => resolvePrecision(precision, device, purpose);
-  const scoring = of(purifiers.every((name) => name === 'clip-drop') ? 'evaluation' : 'scoring');
+  const scoring = of(purifiers.some((name) => QUICK.has(name)) ? 'scoring' : 'evaluation');
   return { training, scoring, fitting: of('fitting'), evaluation: of('evaluation') };
 }
 

@@ -2,7 +2,14 @@ import { targetOf } from '../attacks/labels.js';
 import type { Stage } from '../defenses/pad-ft/gate.js';
 import type { PadFtResult } from '../defenses/pad-ft/index.js';
 import { type Evaluation, evaluate } from '../evaluate.js';
-import { defenseEffectiveness, type PurityReport, purity, type SuspectRates, suspectRates } from '../metrics.js';
+import {
+  defenseEffectiveness,
+  type PurityReport,
+  purity,
+  type SuspectRates,
+  suspectRates,
+  truePositiveRateAt,
+} from '../metrics.js';
 import type { EvaluationOptions, Model } from '../model.js';
 import type { PoisonedSet } from '../poisoned-set.js';
 import { aurocFromIndices } from '../statistics.js';
@@ -34,6 +41,8 @@ export interface DefenseFigures {
    * planted. Null where there is nothing to tell apart.
    */
   readonly auroc: { readonly overall: number | null; readonly targetLabel: number | null };
+  /** TPR of the score at a false-positive rate of 1 % and of 5 %, over the rows of `auroc.overall`. Cards of earlier versions have none. */
+  readonly tprAt?: { readonly fpr1: number | null; readonly fpr5: number | null } | undefined;
   /** Over all training rows, with the same rows planted and left out. */
   readonly suspects: SuspectRates;
 }
@@ -71,7 +80,7 @@ export async function judgeDefense(
     der: { pad: effectiveness(victim.evaluation, pad), 'pad-ft': effectiveness(victim.evaluation, padFt) },
     targetLabel,
     purity: purity(purified, { givenLabels, poisoned, originalLabels, classes: set.train.classes }),
-    auroc: rankQuality(result, givenLabels, victim.predicted, planted, judged, targetLabel),
+    ...rankQuality(result, givenLabels, victim.predicted, planted, judged, targetLabel),
     suspects: suspectRates(
       Uint32Array.from(suspects, ({ row }) => row),
       planted,
@@ -111,13 +120,17 @@ function rankQuality(
   planted: Uint32Array,
   judged: Uint32Array,
   targetLabel: number | null,
-): DefenseFigures['auroc'] {
+): Pick<DefenseFigures, 'auroc' | 'tprAt'> {
   const { score } = result.purification;
   const ranked = judged.filter((row) => predicted[row] === givenLabels[row]);
   const over = (rows: Uint32Array) => (rows.length === 0 ? null : aurocFromIndices(score, planted, rows));
+  const tprAt = (fpr: number) => truePositiveRateAt(fpr, score, planted, ranked);
   return {
-    overall: over(ranked),
-    targetLabel: targetLabel === null ? null : over(ranked.filter((row) => givenLabels[row] === targetLabel)),
+    auroc: {
+      overall: over(ranked),
+      targetLabel: targetLabel === null ? null : over(ranked.filter((row) => givenLabels[row] === targetLabel)),
+    },
+    tprAt: { fpr1: tprAt(0.01), fpr5: tprAt(0.05) },
   };
 }
 

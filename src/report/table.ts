@@ -182,10 +182,14 @@ function rowNotes(row: CardRow): string[] {
   if (figures !== null && figures.auroc.overall !== null) {
     const { tpr, fpr } = figures.suspects;
     const inside = figures.auroc.targetLabel;
+    const { tprAt } = figures;
+    const ranked = tprAt
+      ? `; above 99 % of the clean rows ${percent(tprAt.fpr1)} % of the planted ones, above 95 % ${percent(tprAt.fpr5)} %`
+      : '';
     const where =
       inside === null ? `overall ${figures.auroc.overall.toFixed(4)}` : `inside the target label ${inside.toFixed(4)}`;
     said.push(
-      `${row.name}: ${counted(row.suspects, 'suspect')}, TPR ${percent(tpr)} %, FPR ${percent(fpr)} %; AUROC of the score ${where}`,
+      `${row.name}: ${counted(row.suspects, 'suspect')}, TPR ${percent(tpr)} %, FPR ${percent(fpr)} %; AUROC of the score ${where}${ranked}`,
     );
   }
   for (const { stage, measuredBy } of row.costs)

@@ -92,6 +92,9 @@ const PURIFIER_SUMMARIES: Readonly<Record<(typeof PURIFIERS)[number], string>> =
   'cross-label': "rows that lose their margin when channels are held to what other labels' rows show",
   'clip-drop': 'rows that lose their margin under bounds fitted to the cleanest rows, in rounds',
   sce: "rows in order of their symmetric cross-entropy, the paper's purifier",
+  'spectral-signatures': 'rows far out along the widest spread of their label’s features',
+  'activation-clustering': 'rows in the smaller of two clusters of their label’s features',
+  strip: 'rows whose label survives other images laid over them',
 };
 
 async function defenses(): Promise<Listing> {

@@ -4,6 +4,9 @@ import { PadFtError } from '../../errors.js';
 import { MemoryWatch, type StageCost } from '../../memory.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import { throwIfAborted } from '../../native/job.js';
+import { scoreByActivationClustering } from '../detectors/activation-clustering.js';
+import { scoreBySpectralSignatures } from '../detectors/spectral-signatures.js';
+import { scoreByStrip } from '../detectors/strip.js';
 import { type ClipResult, clip } from './clip.js';
 import { scoreByClipDrop } from './clip-drop.js';
 import { fineTune, type TuneResult } from './fine-tune.js';
@@ -24,6 +27,9 @@ export const PURIFIER_TABLE: Readonly<Record<PurifierName, (input: PurifyInput) 
   'cross-label': scoreCrossLabel,
   'clip-drop': scoreByClipDrop,
   sce: scoreBySce,
+  'spectral-signatures': scoreBySpectralSignatures,
+  'activation-clustering': scoreByActivationClustering,
+  strip: scoreByStrip,
 };
 
 /** What a defence reports while it works. */
@@ -190,8 +196,8 @@ function scoreRows(victim: Model, data: Dataset, settings: PadFtSettings, contex
 export function scoringKey({ purify, clip, seed, holdout }: PadFtSettings): string {
   const { verdictGain: _, verdictSeparation: __, suspectPosterior: ___, pool, count, ...scoring } = purify;
   // sce is exact where its rows will be cut, and clip-drop fits bounds on what it keeps.
-  const kept = { 'cross-label': null, 'clip-drop': [count, clip], sce: [count, pool, holdout] };
-  return JSON.stringify([scoring, seed, kept[purify.purifier]]);
+  const kept: Partial<Record<PurifierName, unknown>> = { 'clip-drop': [count, clip], sce: [count, pool, holdout] };
+  return JSON.stringify([scoring, seed, kept[purify.purifier] ?? null]);
 }
 
 function stageEvaluation(context: DefenseContext, stage: DefenseProgress['stage']): EvaluationOptions {

@@ -6,7 +6,14 @@ import { boolean, choice, integer, number, withDefaults } from '../../options.js
  * is our assumption.
  */
 
-export const PURIFIERS = ['cross-label', 'clip-drop', 'sce'] as const;
+export const PURIFIERS = [
+  'cross-label',
+  'clip-drop',
+  'sce',
+  'spectral-signatures',
+  'activation-clustering',
+  'strip',
+] as const;
 export type PurifierName = (typeof PURIFIERS)[number];
 
 export const CONTROLLERS = ['settle', 'mm-bm'] as const;
@@ -39,6 +46,8 @@ export interface PurifySettings {
   readonly rowsPerLabel: number;
   /** clip-drop: rounds of scoring, clipping and scoring again. */
   readonly rounds: number;
+  /** strip: rows laid over every other one. */
+  readonly overlays: number;
   /** A label is called attacked when the two parts of its scores stand apart, Ashman's D above this … */
   readonly verdictSeparation: number;
   /** … and two parts explain the scores better than one by more than this a row (gain in BIC). */
@@ -136,6 +145,7 @@ const PURIFY: PurifySettings = {
   statistic: 'both',
   rowsPerLabel: 400,
   rounds: 3,
+  overlays: 16,
   verdictSeparation: 2.8,
   verdictGain: 0.25,
   suspectPosterior: 0.9,
@@ -191,7 +201,10 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
 };
 
 /** Settings that earlier versions did not have, at the values those worked by: what a card without them means. */
-export const EARLIER_SETTINGS: PadFtOptions = { accuracyPrice: 0, purify: { pool: 0, limits: 'observed' } };
+export const EARLIER_SETTINGS: PadFtOptions = {
+  accuracyPrice: 0,
+  purify: { pool: 0, limits: 'observed', overlays: 16 },
+};
 
 /** What the paper leaves open and a run under the `paper` preset assumed, its own overrides included. */
 export function paperAssumptions({ purify, clip, tune }: PadFtSettings): readonly string[] {
@@ -263,6 +276,7 @@ function checkPurify(purify: PurifySettings): void {
   choice('purify.statistic', purify.statistic, ['both', 'mean', 'max']);
   integer('purify.rowsPerLabel', purify.rowsPerLabel, 8);
   integer('purify.rounds', purify.rounds, 1, 100);
+  integer('purify.overlays', purify.overlays, 1, 10_000);
   number('purify.verdictGain', purify.verdictGain, 0, Number.POSITIVE_INFINITY);
   number('purify.verdictSeparation', purify.verdictSeparation, 0, Number.POSITIVE_INFINITY);
   number('purify.suspectPosterior', purify.suspectPosterior, 0.5, 1);

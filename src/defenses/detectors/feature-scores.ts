@@ -1,0 +1,38 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { correctRows, type PurifyInput, type RowScores } from '../pad-ft/purify.js';
+import type { Cloud } from './principal.js';
+
+/**
+ * Scores of a detector that looks at the features of each label by itself. `scoreLabel` gives one score for each of the
+ * cloud's rows, larger for what looks planted. The scores rank rows and draw no verdict.
+ */
+export async function featureScores(
+  { victim, data, settings, evaluation }: PurifyInput,
+  scoreLabel: (cloud: Cloud) => readonly number[],
+): Promise<RowScores> {
+  const labels = data.labels();
+  const { onProgress: _, ...quiet } = evaluation;
+  const scores = await victim.score(data, { ...evaluation, alpha: settings.alpha });
+  const values = await victim.features(data, quiet);
+  const width = values.length / data.count;
+  const groups: number[][] = Array.from({ length: data.classes }, () => []);
+  labels.forEach((label, row) => {
+    groups[label]?.push(row);
+  });
+  const score = new Float32Array(data.count);
+  for (const rows of groups) {
+    scoreLabel({ values, width, rows }).forEach((value, i) => {
+      score[rows[i] as number] = value;
+    });
+    // Seconds of arithmetic a label in a wide network: in between the process answers its signals.
+    await nextTurn();
+    evaluation.signal?.throwIfAborted();
+  }
+  return {
+    score,
+    eligible: correctRows(scores, labels),
+    victim: scores,
+    alternative: scores.alternative,
+    judged: null,
+  };
+}
