@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { throwIfAborted } from '../../native/job.js';
 import { correctRows, type PurifyInput, type RowScores } from '../pad-ft/purify.js';
 import type { Cloud } from './principal.js';
 
@@ -26,7 +27,7 @@ export async function featureScores(
     });
     // Seconds of arithmetic a label in a wide network: in between the process answers its signals.
     await nextTurn();
-    evaluation.signal?.throwIfAborted();
+    throwIfAborted(evaluation.signal);
   }
   return {
     score,
