@@ -100,7 +100,9 @@ export {
   loadPoisonedSet,
   loadTrainingData,
   savePoisonedSet,
+  saveTrainingData,
   type TrainingData,
+  type TrainingSubjectInfo,
 } from './poisoned-set-file.js';
 export { type ReevaluateOptions, type ReevaluateResult, type Reevaluation, reevaluate } from './reevaluate.js';
 export { type CardRow, type RunCard, readCard } from './report/card.js';

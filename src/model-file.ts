@@ -168,12 +168,21 @@ function architecture(
     if (found.length === channels) return found;
     throw wrong({ file: path, path: key }, `one number for each of the ${channels} input channels`, found);
   };
-  const mean = options.mean ?? numbers('pad-ft.mean', finite);
-  const std = options.std ?? numbers('pad-ft.std', positive);
+  const given = (key: 'mean' | 'std', fits: (value: number) => boolean) => {
+    const values = options[key];
+    if (values === undefined) return undefined;
+    if (values.length === channels && values.every(fits)) return values;
+    const expected = `${counted(channels, 'number')} in [0, 1], one for each input channel, of pixels in [0, 1]`;
+    throw new PadFtError('ERR_OPTION', `${key}: expected ${expected}, got ${values.join(', ')}`, {
+      details: { path: key, expected, got: values },
+    });
+  };
+  const mean = given('mean', (value) => value >= 0 && value <= 1) ?? numbers('pad-ft.mean', finite);
+  const std = given('std', (value) => value > 0 && value <= 1) ?? numbers('pad-ft.std', positive);
   if (mean === undefined || std === undefined) {
     throw new PadFtError(
       'ERR_MODEL',
-      `${path} does not say how its input was normalised; give mean and std (per channel, of pixels in [0, 1])`,
+      `${path} does not say how its input was normalised; give mean and std (\`--mean\` and \`--std\`: a number a channel, of pixels in [0, 1])`,
       { details: { path } },
     );
   }

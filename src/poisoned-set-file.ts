@@ -116,6 +116,42 @@ export async function savePoisonedSet(set: PoisonedSet, folder: string): Promise
   await writeJsonAtomic(join(folder, MANIFEST_FILE), manifest);
 }
 
+/** What a network and a reader need to know of a training set. */
+export type TrainingSubjectInfo = Pick<TrainingData, 'name' | 'classNames' | 'mean' | 'std' | 'flip'>;
+
+/**
+ * Writes a training set of your own into a folder that `pad-ft defend` takes, which is made when it is not there. `mean` and
+ * `std` are what `pad-ft train` gives a network, a number a channel, of pixels in [0, 1]; `flip` says whether a mirrored
+ * image keeps its class.
+ *
+ * @throws PadFtError ERR_DATA when classes or channels do not fit the images, ERR_FILE_WRITE
+ */
+export async function saveTrainingData(folder: string, data: Dataset, about: TrainingSubjectInfo): Promise<void> {
+  const { name, classNames, mean, std, flip } = about;
+  const { classes, channels } = data.shape;
+  const wrongCount = (what: string, expected: number, got: number) =>
+    new PadFtError('ERR_DATA', `${what}: expected ${expected}, as the images have, got ${got}`, {
+      details: { expected, got },
+    });
+  if (classNames.length !== classes) throw wrongCount('classNames', classes, classNames.length);
+  for (const [what, values] of [
+    ['mean', mean],
+    ['std', std],
+  ] as const)
+    if (values.length !== channels) throw wrongCount(what, channels, values.length);
+  await openFolder(folder, [TRAIN_FILE, MANIFEST_FILE]);
+  await removeFile(join(folder, MANIFEST_FILE));
+  const written = await writeImages(join(folder, TRAIN_FILE), data);
+  const manifest: FolderManifest = {
+    kind: 'pad-ft-poisoned-set',
+    version: 1,
+    tool: VERSION,
+    dataset: { name, classNames, mean, std, flip, provenance: {} },
+    files: [{ path: TRAIN_FILE, bytes: written.bytes, sha256: written.sha256 }],
+  };
+  await writeJsonAtomic(join(folder, MANIFEST_FILE), manifest);
+}
+
 /**
  * Loads a folder written by `savePoisonedSet`, ground truth included; the triggered test set is drawn again.
  *
@@ -268,10 +304,12 @@ async function readChecked(folder: string, manifest: FolderManifest, name: strin
   const path = join(folder, name);
   const listed = manifest.files.find((file) => file.path === name);
   if (listed === undefined) {
+    const use =
+      name === TRAIN_FILE ? '' : '; without test images and ground truth the folder can be defended, not evaluated on';
     throw new PadFtError(
       'ERR_FILE_FORMAT',
       safeText(
-        `${join(folder, MANIFEST_FILE)}: files: expected ${name} among them, got ${counted(manifest.files.length, 'other')}`,
+        `${join(folder, MANIFEST_FILE)}: files: expected ${name} among them, got ${counted(manifest.files.length, 'other')}${use}`,
       ),
       {
         details: { path: join(folder, MANIFEST_FILE), name },

@@ -284,15 +284,18 @@ async function resume(
   context: TrainContext,
   makeTrainer: (model: Model) => NativeTrainer,
 ): Promise<Start> {
-  const { model, metadata, extra } = await loadModel(path, { device: data.device, extraPrefixes: ['trainer.'] });
+  const { model, metadata, extra } = await loadModel(path, {
+    device: data.device,
+    extraPrefixes: ['trainer.'],
+  }).catch((error: unknown) => {
+    if (!(error instanceof PadFtError) || error.code !== 'ERR_FILE_FORMAT') throw error;
+    throw new PadFtError(error.code, `${error.message}; ${ANEW}`, { details: error.details, cause: error });
+  });
   try {
     const saved = metadata.get('pad-ft.train');
     const momentum = extra.get(MOMENTUM);
     if (saved === undefined || momentum?.dtype !== 'F32') {
-      throw checkpointError(
-        path,
-        'is a model, not a checkpoint; start anew without it (`--overwrite` on the command line)',
-      );
+      throw checkpointError(path, `is a model, not a checkpoint; ${ANEW}`);
     }
     const before = checkJson(checkCheckpoint, saved, { file: path, path: 'pad-ft.train' });
     const changed: string[] = Object.keys(settings).filter(
@@ -306,7 +309,7 @@ async function resume(
       differences.push('another training set');
     }
     if (changed.length > 0) {
-      const problem = `was made with something else (${differences.join('; ')}); use the same, or start anew without it (\`--overwrite\` on the command line)`;
+      const problem = `was made with something else (${differences.join('; ')}); use the same, or ${ANEW}`;
       throw checkpointError(path, problem, { changed });
     }
     const trainer = makeTrainer(model);
@@ -323,6 +326,9 @@ async function resume(
     throw error;
   }
 }
+
+/** What to do about a checkpoint that is of no use. */
+const ANEW = 'start anew without it (`--overwrite` on the command line)';
 
 function checkpointError(path: string, problem: string, details: Readonly<Record<string, unknown>> = {}): PadFtError {
   return new PadFtError('ERR_MODEL', safeText(`${path} ${problem}`), { details: { path, ...details } });

@@ -2,6 +2,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { PadFtError } from '../errors.js';
+import { MANIFEST_FILE } from '../poisoned-set-file.js';
+import { CARD_FILE } from '../report/card.js';
+import { TRAINING_FILES } from '../report/training-card.js';
 
 /** What a command leaves in its folder: the names of files. */
 export interface ResultFiles {
@@ -26,13 +29,25 @@ export function addOverwriteFlag(command: Command): Command {
   );
 }
 
+/** What other commands write last, and what a folder with it is. */
+const FINISHED: Readonly<Record<string, string>> = {
+  [CARD_FILE]: 'a finished run or defence',
+  [TRAINING_FILES.card]: 'a training',
+  [MANIFEST_FILE]: 'a training set',
+};
+
 /**
- * Refuses a folder that holds what took a run minutes or days: it is replaced only when that was asked for. Call it before
- * anything is loaded.
+ * Refuses a folder that holds what took a run minutes or days: it is replaced only when that was asked for, and what
+ * another command made is not replaced at all, since files of the same name would mix. Call it before anything is loaded.
  *
  * @throws PadFtError ERR_OPTION that names the file and says what to do
  */
 export function refuseEarlierResult({ out, overwrite, resume }: ResultFlags, files: ResultFiles): void {
+  for (const [name, what] of Object.entries(FINISHED)) {
+    const path = join(out, name);
+    if (name === files.card || !existsSync(path)) continue;
+    throw refusal('--out', path, `${out} holds ${what} (${path}), which this would spoil; name another folder`);
+  }
   if (overwrite === true) return;
   const there = (name: string | undefined) => {
     const path = name === undefined ? null : join(out, name);

@@ -97,9 +97,12 @@ async function main(argv: readonly string[]): Promise<number> {
   let isFlag = (_flag: string) => false;
   try {
     const program = await makeProgram(argv, run);
+    // `help` of a command that is not there would print all help and not say so.
+    const [first, topic] = argv;
+    const unknown = first === 'help' && topic !== undefined && !COMMANDS.some(({ name }) => name === topic);
     const command = program.commands.find((candidate) => candidate.name() === argv[0]);
     isFlag = (flag) => command?.options.some(({ long }) => long === flag) === true;
-    await program.parseAsync(argv, { from: 'user' });
+    await program.parseAsync(unknown ? argv.slice(1) : argv, { from: 'user' });
     return exitCode;
   } catch (error) {
     // Help and the version end by an exception too.

@@ -163,6 +163,7 @@ const row = object<CardRow>({
     ),
   }),
   purified: count,
+  heldOut: optional(count),
   suspects: count,
   clipping: nullable(clipping),
   tuning: nullable(object<{ readonly first: TuneView; readonly last: TuneView }>({ first: tuneView, last: tuneView })),

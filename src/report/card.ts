@@ -104,8 +104,9 @@ export interface CardRow {
     readonly text: string;
     readonly labels: readonly LabelVerdict[];
   };
-  /** Rows in D_c. */
+  /** Rows in D_c, and rows held out before (absent on cards of earlier versions). */
   readonly purified: number;
+  readonly heldOut?: number | undefined;
   /** Rows that look planted. */
   readonly suspects: number;
   /** How the bounds were fitted; null when nothing was repaired. */
@@ -186,6 +187,7 @@ export function makeRow(
     views: gate.views,
     verdict: { ...verdict, labels },
     purified: purification.purified.length,
+    heldOut: purification.heldOut.length,
     suspects: purification.suspects.length,
     clipping,
     tuning: tuning && { first: view(tuning.first), last: view(tuning.last) },

@@ -161,7 +161,10 @@ function arithmetic({ environment: { device, precision } }: RunCard): string[] {
   return [`on ${device}: ${parts.join('')}evaluated in ${evaluation}`];
 }
 
-/** The settings that are not the preset's, the seed aside: `purify.count 500 (3000)`. */
+/**
+ * The settings that are not the preset's: `purify.count 500 (3000)`. Not the seed, nor the flips that only `paper` does not
+ * leave to the data set.
+ */
 function changedSettings({ preset, seed: _, ...settings }: PadFtSettings): string[] {
   const compare = (path: string, value: unknown, usual: unknown): string[] => {
     if (typeof value !== 'object' || value === null) return value === usual ? [] : [`${path} ${value} (${usual})`];
@@ -169,11 +172,15 @@ function changedSettings({ preset, seed: _, ...settings }: PadFtSettings): strin
       compare(`${path}.${key}`, field, Reflect.get(Object(usual), key)),
     );
   };
-  return Object.entries(settings).flatMap(([key, value]) => compare(key, value, Reflect.get(PRESETS[preset], key)));
+  return Object.entries(settings)
+    .flatMap(([key, value]) => compare(key, value, Reflect.get(PRESETS[preset], key)))
+    .filter((change) => preset === 'paper' || !change.startsWith('tune.flip '));
 }
 
 function rowNotes(row: CardRow): string[] {
   const said = [`${row.name}: ${row.verdict.text}; ${row.reason}`];
+  if (row.figures === null && row.views.every(({ heldOutAccuracy }) => heldOutAccuracy === null))
+    said.push(`${row.name}: no rows were held out, so nothing is known of what the stages cost`);
   if (row.control === 'oracle')
     said.push(`${row.name}: its D_c was drawn from rows known to be clean: a control, not a defence`);
   if (row.control === 'random')

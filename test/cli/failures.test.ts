@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildCli, jsonLines, lastLine, padFt, temporaryFolder } from './support.js';
@@ -11,6 +11,7 @@ beforeAll(buildCli);
 describe('wrong usage exits with 2, before anything is loaded', () => {
   const cases: readonly [what: string, args: readonly string[], told: string][] = [
     ['a misspelt command', ['doctr'], 'Did you mean doctor?'],
+    ['help of a misspelt command', ['help', 'doctr'], 'Did you mean doctor?'],
     ['a misspelt option', ['train', '--epoch', '3', '--out', 'x'], 'Did you mean --epochs?'],
     ['a missing option', ['poison', '--dataset', 'synthetic'], '--out <folder>'],
     ['a missing argument', ['dataset'], "missing required argument 'name'"],
@@ -141,6 +142,21 @@ describe('a run that fails exits with 1', () => {
       code: 'ERR_FILE_WRITE',
       message: expect.stringMatching(/^\/dev\/null\/x.* could not be made: a part of the path is a file.*ENOTDIR/),
     });
+  });
+
+  it('leaves what another command finished alone, whatever is said about replacing it', async () => {
+    using folder = temporaryFolder();
+    mkdirSync(join(folder.path, 'set'));
+    writeFileSync(join(folder.path, 'set', 'manifest.json'), '{}');
+    for (const args of [
+      ['demo', '--out', 'set', '--overwrite'],
+      ['train', '--dataset', 'synthetic', '--out', 'set', '--overwrite'],
+      ['defend', '--model', 'm', '--data', 'set', '--out', 'set'],
+    ]) {
+      const { code, stderr } = await padFt(args, { cwd: folder.path, env: NO_ADDON });
+      expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining('holds a training set') });
+    }
+    expect(readdirSync(join(folder.path, 'set'))).toEqual(['manifest.json']);
   });
 
   it.each([

@@ -73,8 +73,19 @@ test('an unknown architecture and wrong bounds are refused with the file', async
     expect(error).toMatchObject({ message: expect.stringMatching(`^${path}: `) });
   }
   // What the caller states is the caller's mistake.
-  const stated = loadModel(await changedModel({}), { device, std: [0, 0, 0] });
-  await expect(stated).rejects.toMatchObject({ code: 'ERR_OPTION' });
+  for (const [given, told] of [
+    [
+      { std: [0, 0, 0] },
+      'std: expected 3 numbers in [0, 1], one for each input channel, of pixels in [0, 1], got 0, 0, 0',
+    ],
+    [{ mean: [0.5, 0.5] }, 'mean: expected 3 numbers in [0, 1]'],
+    [{ mean: [125, 122, 113] }, 'mean: expected 3 numbers in [0, 1]'],
+  ] as const) {
+    await expect(loadModel(await changedModel({}), { device, ...given })).rejects.toMatchObject({
+      code: 'ERR_OPTION',
+      message: expect.stringContaining(told),
+    });
+  }
 });
 
 test('weights that are no numbers load, and are named', async () => {

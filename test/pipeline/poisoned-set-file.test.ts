@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import type { Dataset } from '../../src/dataset.js';
 import { type DatasetPair, loadDatasetPair } from '../../src/datasets/index.js';
 import { type PoisonedSet, poison } from '../../src/poisoned-set.js';
-import { loadPoisonedSet, loadTrainingData, savePoisonedSet } from '../../src/poisoned-set-file.js';
+import { loadPoisonedSet, loadTrainingData, savePoisonedSet, saveTrainingData } from '../../src/poisoned-set-file.js';
 import { madeFolder } from './made.js';
 
 const device = 'cpu';
@@ -56,6 +56,26 @@ test('a folder without ground truth is a training set', async () => {
   expect(pixels(data.train)).toEqual(pixels(set.train));
   expect(data.train.labels()).toEqual(set.train.labels());
   await expect(loadPoisonedSet(folder, { device })).rejects.toMatchObject({ code: 'ERR_FILE_MISSING' });
+});
+
+test('a training set of one’s own is saved and loaded, and what does not fit is refused', async () => {
+  const folder = join(await madeFolder(), 'mine');
+  using set = await poison(await madePair(), {}, { device });
+  const { mean, std, classNames } = set;
+  const about = { name: 'mine', classNames, mean, std, flip: false };
+  await saveTrainingData(folder, set.train, about);
+  using data = await loadTrainingData(folder, { device });
+  expect(data).toMatchObject({ ...about, judged: false, provenance: {} });
+  expect(pixels(data.train)).toEqual(pixels(set.train));
+  expect(data.train.labels()).toEqual(set.train.labels());
+  await expect(loadPoisonedSet(folder, { device })).rejects.toMatchObject({
+    code: 'ERR_FILE_FORMAT',
+    message: expect.stringContaining('can be defended, not evaluated on'),
+  });
+  for (const wrong of [{ classNames: ['one'] }, { mean: [0.5] }, { std: [0.5] }])
+    await expect(saveTrainingData(folder, set.train, { ...about, ...wrong })).rejects.toMatchObject({
+      code: 'ERR_DATA',
+    });
 });
 
 test('changed, mixed up and broken folders are refused', async () => {

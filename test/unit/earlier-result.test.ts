@@ -29,6 +29,13 @@ describe('what an earlier run left in the folder', () => {
     ['one to be continued', ['checkpoint.safetensors'], { resume: true }, null],
     ['one to be continued, its model written', ['checkpoint.safetensors', 'model.safetensors'], { resume: true }, null],
     ['a finished one to be continued', ['card.json'], { resume: true }, '--resume: OUT is finished (card.json)'],
+    [
+      'a training set',
+      ['manifest.json'],
+      {},
+      '--out: OUT holds a training set (manifest.json), which this would spoil',
+    ],
+    ['a training, even to be replaced', ['training.json'], { overwrite: true }, '--out: OUT holds a training'],
     ['whatever is to be replaced', ['card.json', 'checkpoint.safetensors'], { overwrite: true }, null],
   ])('%s', (_what, names, flags, told) => {
     const said = refusal(names, flags);

@@ -251,11 +251,11 @@ function advise({ label, separation, gain }: LabelVerdict): string {
 }
 
 function summary(flags: Flags, card: RunCard, { stage, purification }: PadFtResult): string {
-  const { purified, suspects } = purification;
+  const { purified, suspects, heldOut } = purification;
   return [
     formatTable(card).trimEnd(),
     '',
-    `${counted(purified.length, 'row')} purified, ${counted(suspects.length, 'suspect')} in ${join(flags.out, SUSPECTS)}`,
+    `${counted(purified.length, 'row')} purified, ${heldOut.length} held out, ${counted(suspects.length, 'suspect')} in ${join(flags.out, SUSPECTS)}`,
     ...(purification.verdict.near ?? []).map((label) => advise(purification.labels[label] as LabelVerdict)),
     ...(card.config.poison === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
     `model (stage ${stage}): ${join(flags.out, DEFENDED)}; everything else: ${join(flags.out, CARD_FILE)}`,

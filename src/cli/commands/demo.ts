@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { AttackName } from '../../attacks/index.js';
@@ -5,6 +6,7 @@ import type { DatasetName } from '../../datasets/index.js';
 import { CONTROL_DEFENSES, DEFAULT_DEFENSES, type DefenseRequest } from '../../defense-request.js';
 import { PRESET_NAMES, type PresetName } from '../../defenses/pad-ft/options.js';
 import { DEMO, runDemo } from '../../demo.js';
+import { PadFtError } from '../../errors.js';
 import { RUN_FILES, refuseTraining } from '../../experiment.js';
 import { CARD_FILE, readCard } from '../../report/card.js';
 import { formatTable } from '../../report/table.js';
@@ -113,11 +115,21 @@ export function define(command: Command, run: Run): void {
           command: ['pad-ft', ...process.argv.slice(2)],
         },
         { signal: session.signal, onEvent: showExperiment(session.progress) },
-      );
+      ).catch(sayResume(flags.out));
       session.output.result({ folder, card }, `${formatTable(card).trimEnd()}\n\neverything is in ${folder}`);
       return undefined;
     }),
   );
+}
+
+/** A run that was stopped after its training goes on from there: says so. */
+function sayResume(folder: string): (error: unknown) => never {
+  return (error) => {
+    const trained = existsSync(join(folder, RUN_FILES.checkpoint)) && existsSync(join(folder, RUN_FILES.victim));
+    if (!(error instanceof PadFtError) || error.code !== 'ERR_ABORTED' || !trained) throw error;
+    const message = `${error.message}; the victim is trained, the same command with --resume goes on from there`;
+    throw new PadFtError(error.code, message, { details: error.details, cause: error });
+  };
 }
 
 /** True when the folder holds a finished run on made pictures, which is made again in minutes: `npm run demo` may be repeated. */

@@ -9,7 +9,7 @@ export function define(command: Command, run: Run): void {
       'Looks at Node, the build tools, every libtorch, the addon and every device, tries each device in a process of its ' +
         'own, and says what is missing and what to do. Exits with 3 when something keeps the tool from running.',
     )
-    .addHelpText('after', '\nExamples:\n  $ pad-ft doctor\n  $ pad-ft doctor --json | jq .problems');
+    .addHelpText('after', '\nExamples:\n  $ pad-ft doctor\n  $ pad-ft doctor --json | tail -1 | jq .problems');
   addOutputFlags(command).action(() =>
     run(async ({ output, progress }) => {
       const { diagnose, formatDoctor } = await import('../../doctor.js');

@@ -22,7 +22,7 @@ it finds; --json has the verdict.
 Examples:
   $ pad-ft inspect victim/victim.safetensors
   $ pad-ft inspect model.safetensors --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26 --image-size 32
-  $ pad-ft inspect victim/victim.safetensors --json | jq .target`;
+  $ pad-ft inspect victim/victim.safetensors --json | tail -1 | jq .target`;
 
 type Flags = Omit<ModelFlags, 'model'> & ComputeFlags & Partial<InspectFlags> & { readonly seed: number };
 

@@ -71,7 +71,13 @@ export function define(command: Command, run: Run): void {
   );
 }
 
-function summary(folder: string, { manifest, train }: PoisonedSet): string {
+/** Training that a processor does in minutes. */
+const RECIPE = '--width 16 --epochs 8 --learning-rate 0.1 --schedule triangular';
+const RECIPES: Readonly<Record<string, string>> = {
+  synthetic: '--width 16 --epochs 6 --batch-size 64 --learning-rate 0.05 --schedule triangular --crop-padding 0',
+};
+
+function summary(folder: string, { name, manifest, train }: PoisonedSet): string {
   const { attack, policy, target, counts } = manifest;
   const where = target === null ? policy : `${policy}, target class ${target}`;
   const noise =
@@ -79,7 +85,7 @@ function summary(folder: string, { manifest, train }: PoisonedSet): string {
   return [
     `${folder}: ${counts.poisoned} of ${counted(train.count, 'training row')} poisoned (${percent(counts.poisoned / train.count)})`,
     `${attack.name}, ${attack.triggerName}, ${where}: ${counted(counts.relabelled, 'label')} changed, ${counts.selfLabelled} ${counts.selfLabelled === 1 ? 'was' : 'were'} the target's already${noise}`,
-    `next: pad-ft train --data ${folder} --out victim   (without a GPU add --width 16 --epochs 8)`,
+    `next: pad-ft train --data ${folder} --out victim   (without a GPU add ${RECIPES[name] ?? RECIPE})`,
   ].join('\n');
 }
 

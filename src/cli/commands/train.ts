@@ -97,10 +97,23 @@ async function trainVictim(session: Session, flags: Flags, given: Partial<TrainS
   using _ = training.model;
   const written = await saveTraining(flags.out, training, describeData(source, flags), compute.device);
   const { victim, card } = files;
+  const weak = weakness(training.history.at(-1));
+  if (weak !== null) progress.warning(weak);
   output.result(
     { model: victim, card, sha256: written.sha256, history: training.history },
     summary(files, flags, training.history),
   );
+}
+
+/** What is wrong with a network that learnt next to nothing, in a sentence. */
+function weakness(last: EpochReport | undefined): string | null {
+  if (last === undefined) return null;
+  const { trainAccuracy, evaluation } = last;
+  if (trainAccuracy < 0.5)
+    return `the network barely learnt its training set (${percent(trainAccuracy)}): train longer, or with another learning rate`;
+  if (evaluation?.asr != null && evaluation.asr < 0.5)
+    return `the network barely learnt the backdoor (ASR ${percent(evaluation.asr)}): train longer`;
+  return null;
 }
 
 interface TrainingFiles {

@@ -73,6 +73,8 @@ function explain(
   const tooDear = views.filter((view) => view.stage !== 'victim' && loss(view) > maxAccDrop);
   const refused = tooDear.map((view) => `${view.stage} would lose ${percent(loss(view))}`).join(', ');
   const kept = best.suspectsKept === null ? '' : `, ${percent(best.suspectsKept)} of the suspects keep their label`;
-  const head = `${best.stage}: ${percent(loss(best))} of accuracy lost on held-out rows${kept}`;
+  const lost = loss(best);
+  const change = lost < 0 ? `${percent(-lost)} of accuracy gained` : `${percent(lost)} of accuracy lost`;
+  const head = `${best.stage}: ${change} on held-out rows${kept}`;
   return refused === '' ? head : `${head}; ${refused}, more than the ${percent(maxAccDrop)} allowed`;
 }
