@@ -19,7 +19,24 @@ export {
   loadDatasetPair,
   type SyntheticOptions,
 } from './datasets/index.js';
+export {
+  defendByMethod,
+  judgeMethod,
+  type MethodFigures,
+  type MethodRequest,
+  type MethodResult,
+} from './defend-by-method.js';
 export { DEFAULT_DEFENSES, type DefenseRequest } from './defense-request.js';
+export {
+  METHOD_NAMES,
+  METHODS,
+  type Method,
+  type MethodInput,
+  type MethodName,
+  type MethodOutcome,
+  type PlannedMethod,
+  planMethod,
+} from './defenses/methods/index.js';
 // A detector that reads the model alone.
 export {
   type ClassMargin,
@@ -105,7 +122,7 @@ export {
   type TrainingSubjectInfo,
 } from './poisoned-set-file.js';
 export { type ReevaluateOptions, type ReevaluateResult, type Reevaluation, reevaluate } from './reevaluate.js';
-export { type CardRow, type RunCard, readCard } from './report/card.js';
+export { type CardMethod, type CardRow, type MethodRow, type RunCard, readCard } from './report/card.js';
 export { type DefenseFigures, judgeDefense, judgeVictim, type VictimFigures } from './report/judge.js';
 export { formatMarkdown, formatTable } from './report/table.js';
 export {

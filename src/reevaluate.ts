@@ -40,7 +40,7 @@ type Options = Readonly<Record<string, unknown>>;
 export interface Reevaluation {
   /** `victim`, or the defence's name. */
   readonly name: string;
-  readonly stage: 'victim' | 'pad' | 'pad-ft';
+  readonly stage: 'victim' | 'pad' | 'pad-ft' | 'method';
   readonly card: Evaluation;
   readonly now: Evaluation;
   readonly same: boolean;
@@ -120,7 +120,13 @@ function modelsOf(card: RunCard) {
     file: DEFENDED,
     card: figures?.evaluations[returned] ?? null,
   }));
-  const judged = [victim, ...defended, ...single].flatMap((entry) =>
+  const methods = (card.methods ?? []).map(({ name, figures }) => ({
+    name,
+    stage: 'method' as const,
+    file: DEFENDED,
+    card: figures?.evaluation ?? null,
+  }));
+  const judged = [victim, ...defended, ...single, ...methods].flatMap((entry) =>
     entry.card === null || !written.has(entry.file) ? [] : [{ ...entry, card: entry.card }],
   );
   if (judged.length > 0) return judged;

@@ -1,11 +1,12 @@
 import { ATTACK_NAMES } from '../attacks/index.js';
+import { METHOD_NAMES } from '../defenses/methods/index.js';
 import type { ErrorCode } from '../errors.js';
 import { flagOf } from './options.js';
 
 /** Groups of the library's settings that are flags without a prefix: `train.batchSize` is `--batch-size`. */
 const BARE = new Set(['attack', 'train', 'defend', 'inspect']);
 /** Groups whose flags are the path itself: `--purify.count`. */
-const WHOLE = new Set<string>(['purify', 'clip', 'tune', ...ATTACK_NAMES]);
+const WHOLE = new Set<string>(['purify', 'clip', 'tune', ...ATTACK_NAMES, ...METHOD_NAMES]);
 /** Data sets have options of their own; the command line has one flag for all that mean the same. */
 const OF_A_DATASET: Readonly<Record<string, string>> = {
   train: '--train-rows',

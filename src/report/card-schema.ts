@@ -1,4 +1,5 @@
 import { CONTROLS } from '../control.js';
+import { METHOD_NAMES, planMethod } from '../defenses/methods/index.js';
 import type { ClipLook, ClipResult } from '../defenses/pad-ft/clip.js';
 import { STAGES, type StageView } from '../defenses/pad-ft/gate.js';
 import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
@@ -33,9 +34,11 @@ import type {
   CardDataset,
   CardDefense,
   CardFile,
+  CardMethod,
   CardRow,
   CardSeeds,
   CardVictim,
+  MethodRow,
   RunCard,
   TuneView,
 } from './card.js';
@@ -172,6 +175,28 @@ const row = object<CardRow>({
   figures: nullable(figures),
 });
 
+const method = oneOf(METHOD_NAMES);
+
+const methodRow = object<MethodRow>({
+  name: method,
+  given: object<MethodRow['given']>({ training: nullable(count), clean: nullable(count) }),
+  said: text,
+  details: record,
+  costs: listOf(rowCost),
+  figures: nullable(
+    object<NonNullable<MethodRow['figures']>>({ evaluation: checkEvaluation, der: nullable(fraction) }),
+  ),
+});
+
+// As with the defences' settings: the method's own checker is the authority, and nothing may be missing.
+const cardMethod: Check<CardMethod> = (value, at) => {
+  const checked = object<CardMethod>({ name: method, settings: record, seed: count, clean: nullable(text) })(value, at);
+  const { settings } = planMethod(checked.name, checked.settings);
+  const missing = Object.keys(settings).find((key) => !Object.hasOwn(checked.settings, key));
+  if (missing !== undefined) throw wrong(at, `the setting ${missing}`, undefined);
+  return checked;
+};
+
 const nativePrecision = oneOf(['fp32', 'tf32', 'bf16']);
 
 /** Checks the machine that a file names. */
@@ -218,6 +243,7 @@ const card = object<RunCard>({
     train: nullable(checkTrainSettings),
     victim: nullable(text),
     defenses: listOf(object<CardDefense>({ name: text, control, settings })),
+    methods: optional(listOf(cardMethod)),
   }),
   seeds: object<CardSeeds>({
     root: nullable(count),
@@ -229,6 +255,7 @@ const card = object<RunCard>({
   files: listOf(checkCardFile),
   victim: object<CardVictim>({ history: listOf(checkEpoch), evaluation: nullable(checkEvaluation) }),
   rows: listOf(row),
+  methods: optional(listOf(methodRow)),
   costs: listOf(cost),
 });
 

@@ -2,6 +2,8 @@ import { join } from 'node:path';
 import type { PoisonManifest } from '../attacks/poison.js';
 import type { Control } from '../control.js';
 import type { DatasetPair } from '../datasets/index.js';
+import type { MethodFigures, MethodResult } from '../defend-by-method.js';
+import type { MethodName } from '../defenses/methods/index.js';
 import type { ClipResult } from '../defenses/pad-ft/clip.js';
 import type { Stage, StageView } from '../defenses/pad-ft/gate.js';
 import type { PadFtResult, PadFtSettings } from '../defenses/pad-ft/index.js';
@@ -63,6 +65,8 @@ export interface CardConfig {
   /** Path of the victim that was given; null when it was trained here. */
   readonly victim: string | null;
   readonly defenses: readonly CardDefense[];
+  /** Left out where there are none. */
+  readonly methods?: readonly CardMethod[] | undefined;
 }
 
 /** Every seed of the run: the root, and the seeds that were really used. */
@@ -120,6 +124,28 @@ export interface CardRow {
   readonly figures: DefenseFigures | null;
 }
 
+/** A method that is compared with PAD-FT: what it was given, what it did, and how its model looks beside the ground truth. */
+export interface MethodRow {
+  readonly name: MethodName;
+  /** Rows of the training set and clean images that it worked with; null for what it does not look at. */
+  readonly given: MethodResult['given'];
+  readonly said: string;
+  /** Its own figures. */
+  readonly details: Readonly<Record<string, unknown>>;
+  readonly costs: readonly CardCost[];
+  /** Null when there are no test sets. */
+  readonly figures: MethodFigures | null;
+}
+
+/** A method with every setting. */
+export interface CardMethod {
+  readonly name: MethodName;
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly seed: number;
+  /** Where its clean images came from; null when it needs none. */
+  readonly clean: string | null;
+}
+
 export interface TuneView {
   readonly loss: number;
   readonly accuracy: number;
@@ -140,6 +166,8 @@ export interface RunCard {
   readonly files: readonly CardFile[];
   readonly victim: CardVictim;
   readonly rows: readonly CardRow[];
+  /** Left out where there are none. */
+  readonly methods?: readonly MethodRow[] | undefined;
   /** Of the stages around the defences: load, poison, train, judge. */
   readonly costs: readonly StageCost[];
 }

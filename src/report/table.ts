@@ -6,7 +6,7 @@ import type { Evaluation } from '../evaluate.js';
 import { counted } from '../formats/plural.js';
 import { safeText } from '../formats/terminal.js';
 import type { StageCost } from '../memory.js';
-import type { CardRow, RunCard } from './card.js';
+import type { CardRow, MethodRow, RunCard } from './card.js';
 
 /** Rates as percentages with two decimals; a dash where there is no number. */
 const HEAD: readonly string[] = ['model', 'ACC %', 'ASR %', 'RA %', 'DER %', 'purity %', 'seconds'];
@@ -53,8 +53,14 @@ export function formatMarkdown(card: RunCard): string {
 }
 
 function tableOf(card: RunCard): { readonly head: readonly string[]; readonly lines: readonly Line[] } {
-  const blind = card.victim.evaluation === null && card.rows.every(({ figures }) => figures === null);
+  const blind =
+    card.victim.evaluation === null && card.rows.length > 0 && card.rows.every(({ figures }) => figures === null);
   return blind ? { head: BLIND_HEAD, lines: card.rows.flatMap(blindLines) } : { head: HEAD, lines: judgedLines(card) };
+}
+
+function methodLine({ name, figures, costs }: MethodRow): Line {
+  const cells = [name, ...rates(figures?.evaluation ?? null), percent(figures?.der), '—', seconds(costs)];
+  return { cells, returned: true };
 }
 
 function blindLines(row: CardRow): Line[] {
@@ -81,7 +87,7 @@ function judgedLines(card: RunCard): Line[] {
     '—',
   ];
   const first = { cells: [...victim, train === undefined ? '—' : train.seconds.toFixed(1)], returned: false };
-  return [first, ...card.rows.flatMap((row) => rowLines(row))];
+  return [first, ...card.rows.flatMap((row) => rowLines(row)), ...(card.methods ?? []).map(methodLine)];
 }
 
 function nameOf({ name, control }: CardRow): string {
@@ -146,7 +152,14 @@ function notes(card: RunCard): string[] {
   });
   const trained =
     card.config.poisoning === 'per-batch' ? ['the victim was trained on clean rows, every batch poisoned anew'] : [];
-  return [setting, ...trained, ...arithmetic(card), ...card.rows.flatMap(rowNotes), ...changes].map(safeText);
+  return [
+    setting,
+    ...trained,
+    ...arithmetic(card),
+    ...card.rows.flatMap(rowNotes),
+    ...(card.methods ?? []).map(methodNote),
+    ...changes,
+  ].map(safeText);
 }
 
 /** Nothing on cards of earlier versions, which do not know it. */
@@ -175,6 +188,15 @@ function changedSettings({ preset, seed: _, ...settings }: PadFtSettings): strin
   return Object.entries(settings)
     .flatMap(([key, value]) => compare(key, value, Reflect.get(PRESETS[preset], key)))
     .filter((change) => preset === 'paper' || !change.startsWith('tune.flip '));
+}
+
+function methodNote({ name, said, given }: MethodRow): string {
+  const parts = [
+    'the victim',
+    ...(given.training === null ? [] : [counted(given.training, 'training row')]),
+    ...(given.clean === null ? [] : [counted(given.clean, 'clean image')]),
+  ];
+  return `${name}: ${said}; given ${parts.join(', ')}`;
 }
 
 function rowNotes(row: CardRow): string[] {

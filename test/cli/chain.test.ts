@@ -224,6 +224,30 @@ describe('poison, train, defend, evaluate', () => {
     });
   });
 
+  it('defend --method repairs by another method, and evaluate checks it', async () => {
+    const method = ['--method', 'ft', '--clean', 'set', '--ft.epochs', '2', '--ft.batchSize', '50'];
+    const args = ['defend', '--model', 'victim/victim.safetensors', '--data', 'set', ...method, ...COMPUTE];
+    const { code, stdout } = await padFt([...args, '--out', 'ft', '--json'], inFolder);
+    expect({ code, stdout }).toMatchObject({ code: 0 });
+    expect(readdirSync(at('ft')).sort()).toEqual(['card.json', 'defended.safetensors']);
+    const card = JSON.parse(readFileSync(at('ft', 'card.json'), 'utf8')) as RunCard;
+    expect(card.rows).toEqual([]);
+    expect(card.methods).toMatchObject([
+      { name: 'ft', given: { training: null, clean: 400 }, figures: { der: expect.any(Number) } },
+    ]);
+    expect(card.config.methods).toMatchObject([
+      { name: 'ft', settings: { epochs: 2, batchSize: 50, momentum: 0.9 }, clean: 'set' },
+    ]);
+    const again = await padFt(['evaluate', 'ft', ...COMPUTE, '--json'], inFolder);
+    expect(again.code).toBe(0);
+    expect(lastLine(again.stdout)).toMatchObject({ same: true, rows: [{ name: 'ft', stage: 'method', same: true }] });
+    const table = await padFt([...args, '--out', 'ft', '--overwrite'], inFolder);
+    expect(table.stdout).toMatch(/ft ◀ .*\n/);
+    expect(table.stdout).toContain(
+      'ft: every weight trained on 400 clean images for 2 epochs; given the victim, 400 clean images',
+    );
+  });
+
   it('defends alike without the ground truth, which it never reads', async () => {
     rmSync(at('set', 'truth.safetensors'));
     const { code, stdout } = await padFt([...defend, '--out', 'blind'], inFolder);

@@ -75,6 +75,36 @@ describe('wrong usage exits with 2, before anything is loaded', () => {
       ['dataset', 'synthetic', '--preview', 'nowhere/p.png'],
       'nowhere does not exist: create it first',
     ],
+    [
+      'a method that needs clean images without any',
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--method', 'ft'],
+      '--clean: ft needs images known to be clean',
+    ],
+    [
+      'clean images for one that takes none',
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--clean', 'c'],
+      '--clean: pad-ft takes no clean images',
+    ],
+    [
+      "PAD-FT's own setting for another method",
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--method', 'none', '--purify.count', '3'],
+      '--purify.count: the method is none; leave it out, or use --method pad-ft',
+    ],
+    [
+      'its preset for another method',
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--method', 'none', '--preset', 'paper'],
+      '--preset: the method is none, which has none',
+    ],
+    [
+      "another method's setting",
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--ft.epochs', '3'],
+      '--ft.epochs: the method is pad-ft; leave it out, or use --method ft',
+    ],
+    [
+      "a method's setting out of range",
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--method', 'ft', '--clean', 'c', '--ft.epochs', '0'],
+      '--ft.epochs: expected an integer',
+    ],
     ['neither a run nor a model', ['evaluate'], 'expected either the folder of a finished run'],
     ['another data set than the run has', ['evaluate', 'run', '--data', 'set'], '--data: a finished run is measured'],
     ['another one by name', ['evaluate', 'run', '--dataset', 'cifar10'], '--dataset: a finished run is measured'],

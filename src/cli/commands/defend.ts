@@ -21,8 +21,10 @@ import { DEFENDED, writeSuspects } from '../../report/defense-files.js';
 import { defensePrecision, describeEnvironment } from '../../report/environment.js';
 import { type DefenseFigures, judgeDefense, judgeVictim } from '../../report/judge.js';
 import { formatTable } from '../../report/table.js';
+import { defendWithMethod } from '../defend-by-method.js';
 import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
+import { addMethodFlags, METHOD_CHOICES, methodRequest, OWN_METHOD, refuseMethodFlags } from '../method-flags.js';
 import { addModelFlags, type ModelFlags, openModel } from '../model-flags.js';
 import {
   addComputeFlags,
@@ -43,6 +45,7 @@ labels, nothing else. If the folder holds the ground truth, the result is judged
 Examples:
   $ pad-ft defend --model victim/victim.safetensors --data set --out repaired
   $ pad-ft defend --model victim/victim.safetensors --data set --preset paper --out paper
+  $ pad-ft defend --model victim/victim.safetensors --data set --method ft --clean clean-images --out ft
   $ pad-ft defend --model victim/victim.safetensors --data set --purify.count 1000 --tune.epochs 20 --out quick`;
 
 interface Flags extends ComputeFlags, ModelFlags, ResultFlags {
@@ -50,6 +53,8 @@ interface Flags extends ComputeFlags, ModelFlags, ResultFlags {
   readonly preset: PresetName;
   readonly rounds?: number;
   readonly seed: number;
+  readonly method: (typeof METHOD_CHOICES)[number];
+  readonly clean?: string;
 }
 
 export function define(command: Command, run: Run): void {
@@ -57,12 +62,20 @@ export function define(command: Command, run: Run): void {
     Object.fromEntries(PRESET_NAMES.map((name) => [name, pick(PRESETS[name])]));
   command
     .description(
-      'Finds the rows that look planted, and repairs the model: purify, clip, fine-tune, and return the best stage.',
+      'Finds the rows that look planted, and repairs the model: purify, clip, fine-tune, and return the best stage. Or repairs it by another method, to compare with.',
     )
     .addHelpText('after', EXAMPLES);
   addModelFlags(command)
     .addOption(new Option('--data <folder>', 'the training set it came from').makeOptionMandatory())
     .addOption(new Option('--out <folder>', 'where to write the results').makeOptionMandatory())
+    .addOption(
+      new Option('--method <name>', 'what repairs it (`pad-ft list methods` explains)')
+        .choices(METHOD_CHOICES)
+        .default(OWN_METHOD),
+    )
+    .addOption(
+      new Option('--clean <folder>', 'images known to be clean, as a training set, for the methods that need some'),
+    )
     .addOption(
       new Option('--preset <name>', 'default, or the recipe of the paper to the letter')
         .choices(PRESET_NAMES)
@@ -95,8 +108,21 @@ export function define(command: Command, run: Run): void {
     each((preset) => preset.tune),
     { flip: `as the data set says, paper: ${PRESETS.paper.tune.flip}` },
   );
+  addMethodFlags(command);
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {
+      const { method } = flags;
+      if (method !== OWN_METHOD) {
+        if (command.getOptionValueSource('preset') === 'cli') throw presetOf(method);
+        const planned = methodRequest(method, { ...flags }, [DEFENSE_GROUP, PURIFY_GROUP, CLIP_GROUP, TUNE_GROUP]);
+        refuseUseOfClean(flags, planned.method.needs.clean);
+        refuseOwnInput(flags);
+        refuseEarlierResult(flags, { card: CARD_FILE, model: DEFENDED });
+        await defendWithMethod(session, await prepareCompute(session, flags), flags, planned);
+        return undefined;
+      }
+      refuseMethodFlags(method, { ...flags });
+      refuseUseOfClean(flags, false);
       const options = defenseOptions(flags);
       padFtSettings(options);
       refuseOwnInput(flags);
@@ -107,6 +133,20 @@ export function define(command: Command, run: Run): void {
       return undefined;
     }),
   );
+}
+
+function presetOf(method: string): PadFtError {
+  const message = `--preset: the method is ${method}, which has none; leave it out, or use --method ${OWN_METHOD}`;
+  return new PadFtError('ERR_OPTION', message, { details: { path: '--preset', method } });
+}
+
+/** Clean images are asked for before anything is loaded, and refused where they would do nothing. */
+function refuseUseOfClean({ method, clean }: Flags, needed: boolean): void {
+  if ((clean !== undefined) === needed) return;
+  const problem = needed
+    ? `${method} needs images known to be clean: name a folder with a training set of them`
+    : `${method} takes no clean images; leave it out`;
+  throw new PadFtError('ERR_OPTION', `--clean: ${problem}`, { details: { path: '--clean', method } });
 }
 
 function defenseOptions(flags: Flags): PadFtOptions {

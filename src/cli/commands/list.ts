@@ -2,6 +2,7 @@ import { Argument, type Command } from 'commander';
 import { type AttackOption, rangeOf } from '../../attacks/attack.js';
 import { ATTACKS } from '../../attacks/index.js';
 import { DATASETS } from '../../datasets/index.js';
+import { METHOD_NAMES, METHODS } from '../../defenses/methods/index.js';
 import {
   type PadFtSettings,
   PRESET_NAMES,
@@ -15,7 +16,7 @@ import { addOutputFlags, type Field } from '../options.js';
 import type { Run } from '../session.js';
 import { textTable } from '../tables.js';
 
-const KINDS = ['datasets', 'attacks', 'models', 'defenses', 'presets'] as const;
+const KINDS = ['datasets', 'attacks', 'models', 'defenses', 'methods', 'presets'] as const;
 type Kind = (typeof KINDS)[number];
 
 /** What a list says, for a program and for a person. */
@@ -38,7 +39,7 @@ export function define(command: Command, run: Run): void {
   );
 }
 
-const LISTS: Readonly<Record<Kind, () => Promise<Listing>>> = { datasets, attacks, models, defenses, presets };
+const LISTS: Readonly<Record<Kind, () => Promise<Listing>>> = { datasets, attacks, models, defenses, methods, presets };
 
 async function datasets(): Promise<Listing> {
   const items = Object.values(DATASETS).map(({ name, summary, paper }) => ({ name, summary, paper }));
@@ -96,6 +97,22 @@ const PURIFIER_SUMMARIES: Readonly<Record<(typeof PURIFIERS)[number], string>> =
   'activation-clustering': 'rows in the smaller of two clusters of their label’s features',
   strip: 'rows whose label survives other images laid over them',
 };
+
+async function methods(): Promise<Listing> {
+  const items = METHOD_NAMES.map((name) => {
+    const { title, paper, needs, defaults } = METHODS[name];
+    return { name, title, paper, needs, defaults };
+  });
+  const rows = items.map(({ name, title, paper, needs }) => [
+    name,
+    title,
+    ['the victim', ...(needs.training ? ['the training set'] : []), ...(needs.clean ? ['clean images'] : [])].join(
+      ', ',
+    ),
+    paper,
+  ]);
+  return { items, text: textTable(['method', 'what it is', 'what it is given', 'credit'], rows) };
+}
 
 async function defenses(): Promise<Listing> {
   const purifiers = PURIFIERS.map((name) => ({ name, summary: PURIFIER_SUMMARIES[name] }));

@@ -296,7 +296,7 @@ function checkClip(clip: ClipSettings): void {
   number('clip.margin', clip.margin, -1e6, 1e6);
 }
 
-function checkTune(tune: TuneSettings): void {
+export function checkTune(tune: TuneSettings): void {
   integer('tune.epochs', tune.epochs, 1, 1e6);
   integer('tune.batchSize', tune.batchSize, 1, 1 << 20);
   number('tune.learningRate', tune.learningRate, 0, 1e6);

@@ -1,0 +1,126 @@
+import { join } from 'node:path';
+import { defendByMethod, judgeMethod, type MethodFigures, type MethodResult } from '../defend-by-method.js';
+import type { PlannedMethod } from '../defenses/methods/index.js';
+import { resolvePrecision } from '../device.js';
+import { evaluate } from '../evaluate.js';
+import { openFolder, removeFile } from '../formats/folder.js';
+import type { Model } from '../model.js';
+import { saveModel } from '../model-file.js';
+import { requireFit } from '../model-fit.js';
+import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../poisoned-set-file.js';
+import { CARD_FILE, type MethodRow, makeCard, type RunCard, removeCard, writeCard } from '../report/card.js';
+import { DEFENDED } from '../report/defense-files.js';
+import { describeEnvironment } from '../report/environment.js';
+import { formatTable } from '../report/table.js';
+import { type ModelFlags, openModel } from './model-flags.js';
+import { type Compute, runContext, type Session } from './session.js';
+
+/** What `pad-ft defend --method` works on. */
+export interface MethodFlags extends ModelFlags {
+  readonly data: string;
+  readonly out: string;
+  readonly clean?: string;
+  readonly seed: number;
+}
+
+/** Runs a method that is compared with PAD-FT, and writes its model and its card. */
+export async function defendWithMethod(
+  session: Session,
+  compute: Compute,
+  flags: MethodFlags,
+  planned: PlannedMethod,
+): Promise<void> {
+  const { signal, progress, output } = session;
+  const { device, precision } = compute;
+  progress.stage(`load ${flags.model} and ${flags.data}`);
+  using victim = await openModel(session, compute, flags.model, flags);
+  using data = await loadTrainingData(flags.data, { device, signal });
+  requireFit(victim, flags.model, data.train, flags.data);
+  using clean = flags.clean === undefined ? null : await loadTrainingData(flags.clean, { device, signal });
+  if (clean !== null && flags.clean !== undefined) requireFit(victim, flags.model, clean.train, flags.clean);
+
+  progress.stage(`defend by ${planned.name}`);
+  const request = { victim, training: data.train, clean: clean?.train ?? null, flip: data.flip, seed: flags.seed };
+  const evaluation = { ...runContext(session, planned.name), precision };
+  const result = await defendByMethod(planned, request, evaluation);
+  using model = result.model;
+  progress.end();
+  // Only now: a method that refuses what it was given leaves the folder as it was.
+  await openFolder(flags.out, [DEFENDED, CARD_FILE]);
+  await removeCard(flags.out);
+  await removeFile(join(flags.out, DEFENDED));
+  const file = await saveModel(model, join(flags.out, DEFENDED), { metadata: { 'pad-ft.method': planned.name } });
+
+  // The ground truth is opened here and not before.
+  const judged = data.judged ? await judge(session, compute, flags, victim, model) : null;
+  const card = describeRun(flags, compute, data, planned, result, { path: DEFENDED, ...file }, judged);
+  const path = await writeCard(flags.out, card);
+  const said = [
+    formatTable(card).trimEnd(),
+    '',
+    ...(judged === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
+    `model: ${join(flags.out, DEFENDED)}; everything else: ${path}`,
+  ];
+  output.result({ card: path, model: join(flags.out, DEFENDED), row: card.methods?.[0] }, said.join('\n'));
+}
+
+interface Judged {
+  readonly victim: RunCard['victim']['evaluation'];
+  readonly figures: MethodFigures;
+  readonly poison: RunCard['config']['poison'];
+  readonly testRows: number;
+}
+
+async function judge(
+  session: Session,
+  { device, precision }: Compute,
+  { data }: MethodFlags,
+  victim: Model,
+  model: Model,
+): Promise<Judged> {
+  session.progress.stage('judge by the ground truth');
+  using set = await loadPoisonedSet(data, { device, signal: session.signal });
+  const options = { ...runContext(session, 'judge'), precision };
+  const before = await evaluate(victim, set, options);
+  const figures = await judgeMethod(model, set, before, options);
+  session.progress.end();
+  return { victim: before, figures, poison: set.manifest, testRows: set.test.count };
+}
+
+function describeRun(
+  { data: folder, model, clean, seed }: MethodFlags,
+  { device, precision }: Compute,
+  data: TrainingData,
+  { name, method, settings }: PlannedMethod,
+  { said, details, given, costs }: MethodResult,
+  file: RunCard['files'][number],
+  judged: Judged | null,
+): RunCard {
+  const { name: dataset, provenance, classNames, train } = data;
+  const row: MethodRow = { name, given, said, details, costs, figures: judged?.figures ?? null };
+  return makeCard({
+    command: ['pad-ft', ...process.argv.slice(2)],
+    config: {
+      dataset: {
+        ...{ name: dataset, options: { data: folder }, provenance, classNames },
+        ...{ trainRows: train.count, testRows: judged?.testRows ?? 0 },
+      },
+      poison: judged?.poison ?? null,
+      train: null,
+      victim: model,
+      defenses: [],
+      methods: [{ name, settings: { ...settings }, seed, clean: (method.needs.clean ? clean : null) ?? null }],
+    },
+    seeds: { root: null, poison: judged?.poison?.seed ?? null, train: null, defenses: [seed] },
+    environment: describeEnvironment(device, {
+      training: resolvePrecision(precision, device, 'training'),
+      fitting: resolvePrecision(precision, device, 'fitting'),
+      evaluation: resolvePrecision(precision, device, 'evaluation'),
+    }),
+    files: [file],
+    victim: { history: [], evaluation: judged?.victim ?? null },
+    rows: [],
+    methods: [row],
+    costs: [],
+  });
+}

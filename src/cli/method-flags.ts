@@ -1,0 +1,54 @@
+import type { Command } from 'commander';
+import { METHOD_NAMES, METHODS, type MethodName, type PlannedMethod, planMethod } from '../defenses/methods/index.js';
+import type { Method } from '../defenses/methods/method.js';
+import { PadFtError } from '../errors.js';
+import { addSettings, type Fields, flagOf, givenSettings, type SettingGroup } from './options.js';
+
+/** PAD-FT itself, on the command line beside the methods it is compared with. */
+export const OWN_METHOD = 'pad-ft';
+export const METHOD_CHOICES: readonly (typeof OWN_METHOD | MethodName)[] = [OWN_METHOD, ...METHOD_NAMES];
+
+function groupOf(name: MethodName): SettingGroup<object> {
+  const { help, title } = METHODS[name] as unknown as Method<Record<string, unknown>>;
+  const fields = Object.fromEntries(Object.entries(help).map(([field, text]) => [field, { help: text }]));
+  return { prefix: name, heading: `Method ${title}:`, fields: fields as Fields<object> };
+}
+
+/** One flag for every setting of every method: `--ft.epochs`. */
+export function addMethodFlags(command: Command): Command {
+  for (const name of METHOD_NAMES) addSettings(command, groupOf(name), { default: METHODS[name].defaults as object });
+  return command;
+}
+
+/**
+ * The method with what was asked of it. `own` are the flags of PAD-FT alone.
+ *
+ * @throws PadFtError ERR_OPTION for a flag of another method, or a setting out of range
+ */
+export function methodRequest(
+  method: MethodName,
+  values: Readonly<Record<string, unknown>>,
+  own: readonly SettingGroup<object>[],
+): PlannedMethod {
+  refuseMethodFlags(method, values);
+  for (const group of own) refuse(group, values, method, OWN_METHOD);
+  return planMethod(method, givenSettings(groupOf(method), values) as Readonly<Record<string, unknown>>);
+}
+
+/** Refuses the flags of methods other than this one. ERR_OPTION naming the first. */
+export function refuseMethodFlags(method: string, values: Readonly<Record<string, unknown>>): void {
+  for (const other of METHOD_NAMES) if (other !== method) refuse(groupOf(other), values, method, other);
+}
+
+function refuse(
+  group: SettingGroup<object>,
+  values: Readonly<Record<string, unknown>>,
+  method: string,
+  owner: string,
+): void {
+  const [given] = Object.keys(givenSettings(group, values));
+  if (given === undefined) return;
+  const flag = flagOf(group, given);
+  const message = `${flag}: the method is ${method}; leave it out, or use --method ${owner}`;
+  throw new PadFtError('ERR_OPTION', message, { details: { path: flag, method } });
+}

@@ -1,0 +1,60 @@
+import { fineTune } from '../pad-ft/fine-tune.js';
+import { padFtSettings, purify } from '../pad-ft/index.js';
+import { checkTune, PRESETS, type TuneSettings } from '../pad-ft/options.js';
+import type { Method } from './method.js';
+
+/** The victim as it is: what every other row of a table is compared with. */
+export const none: Method<Record<never, never>> = {
+  name: 'none',
+  title: 'no defence',
+  paper: 'a control',
+  needs: { training: false, clean: false },
+  defaults: {},
+  help: {},
+  check: () => {},
+  run: async ({ victim }) => ({ model: await victim.clone(), said: 'the victim as it is', details: {} }),
+};
+
+/** What stage 3 does without stage 2: D_c and suspects of the default purifier, no bounds. */
+export const classifierOnly: Method<TuneSettings> = {
+  name: 'classifier-only',
+  title: 'classifier fine-tuning without clipping',
+  paper: 'a control',
+  needs: { training: true, clean: false },
+  defaults: PRESETS.default.tune,
+  help: {
+    epochs: 'epochs over the purified set',
+    batchSize: 'rows a step',
+    learningRate: 'peak of the cosine schedule',
+    momentum: 'of SGD',
+    weightDecay: 'of SGD',
+    beta: 'weight of SCE against consistency, in [0, 1]',
+    alpha: 'weight of the cross-entropy in SCE, in (0, 1]',
+    jitter: 'brightness and contrast factors are drawn from 1 ± this',
+    flip: 'flip images horizontally at random',
+    draws: 'augmented copies a row; 0 draws afresh in every epoch',
+    nu: "weight of the suspects' term; 0 leaves them out",
+    margin: "suspects are pushed until their given label's log-odds are below minus this",
+  },
+  check: checkTune,
+  async run({ victim, training, seed, evaluation }, settings) {
+    const { onProgress: _, ...quiet } = evaluation;
+    const { purified, suspects, verdict } = await purify(victim, training, padFtSettings({ seed }), quiet);
+    const rows = Uint32Array.from(suspects, ({ row }) => row);
+    using kept = await training.subset(purified, quiet);
+    using planted = rows.length === 0 ? null : await training.subset(rows, quiet);
+    const model = await victim.clone();
+    try {
+      const { first, last } = await fineTune({ model, purified: kept, suspects: planted, settings, seed, evaluation });
+      const said = `the classifier alone trained on ${purified.length} purified rows; ${verdict.text}`;
+      return {
+        model,
+        said,
+        details: { verdict: verdict.text, purified: purified.length, suspects: rows.length, first, last },
+      };
+    } catch (error) {
+      model.dispose();
+      throw error;
+    }
+  },
+};

@@ -1,0 +1,80 @@
+import type { Dataset } from '../../dataset.js';
+import { resolvePrecision } from '../../device.js';
+import type { EvaluationOptions, Model } from '../../model.js';
+import { callNative, runJob } from '../../native/job.js';
+import { loadAddon } from '../../native/load.js';
+import { integer, number } from '../../options.js';
+import { streamSeed } from '../../random.js';
+import { learningRate } from '../../schedule.js';
+
+/** How a whole network is trained further on clean images: SGD, cosine, random crops and mirrors as in training. */
+export interface WholeSettings {
+  readonly epochs: number;
+  readonly batchSize: number;
+  readonly learningRate: number;
+  readonly momentum: number;
+  readonly weightDecay: number;
+}
+
+/** BackdoorBench's for every method that fine-tunes. */
+export const WHOLE_DEFAULTS: WholeSettings = {
+  epochs: 100,
+  batchSize: 256,
+  learningRate: 0.01,
+  momentum: 0.9,
+  weightDecay: 5e-4,
+};
+
+export const WHOLE_HELP: { readonly [K in keyof WholeSettings]: string } = {
+  epochs: 'passes over the clean images',
+  batchSize: 'rows a step; all of them where there are fewer',
+  learningRate: 'peak of the cosine schedule',
+  momentum: 'of SGD',
+  weightDecay: 'of SGD',
+};
+
+export function checkWhole(name: string, settings: WholeSettings): void {
+  integer(`${name}.epochs`, settings.epochs, 1, 1e6);
+  integer(`${name}.batchSize`, settings.batchSize, 2, 1 << 20);
+  number(`${name}.learningRate`, settings.learningRate, 0, 1e6);
+  number(`${name}.momentum`, settings.momentum, 0, 1);
+  number(`${name}.weightDecay`, settings.weightDecay, 0, 1e6);
+}
+
+/** Mean loss and accuracy over an epoch's own batches. */
+export interface WholeEpoch {
+  readonly loss: number;
+  readonly accuracy: number;
+}
+
+/** Trains every weight of `model`, in place. Returns the first and the last epoch. ERR_NUMERIC, ERR_OOM, ERR_ABORTED */
+export async function fineTuneWhole(
+  model: Model,
+  data: Dataset,
+  settings: WholeSettings,
+  { flip, seed, evaluation }: { readonly flip: boolean; readonly seed: number; readonly evaluation: EvaluationOptions },
+): Promise<{ readonly first: WholeEpoch; readonly last: WholeEpoch }> {
+  const { momentum, weightDecay, epochs } = settings;
+  const precision = resolvePrecision(evaluation.precision ?? 'auto', model.device, 'training');
+  const batchSize = Math.min(settings.batchSize, data.count);
+  const trainer = callNative(() => loadAddon().createTrainer(model.native, { momentum, weightDecay }));
+  try {
+    let first: WholeEpoch | undefined;
+    let last: WholeEpoch | undefined;
+    for (let epoch = 0; epoch < epochs; epoch++) {
+      const options = {
+        // A last batch of one row has no batch statistics.
+        ...{ batchSize, dropLast: data.count % batchSize === 1, cropPadding: 4, flip, precision, recipe: null },
+        learningRate: learningRate('cosine', settings.learningRate, epoch, epochs),
+        seed: streamSeed(seed, 'shuffle') + epoch,
+      };
+      const { loss, correct, count } = await runJob(evaluation.signal, () => trainer.epoch(data.native, options));
+      last = { loss, accuracy: correct / count };
+      first ??= last;
+      evaluation.onProgress?.(epoch + 1, epochs);
+    }
+    return { first: first as WholeEpoch, last: last as WholeEpoch };
+  } finally {
+    callNative(() => trainer.dispose());
+  }
+}

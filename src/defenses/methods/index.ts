@@ -1,0 +1,42 @@
+import { choice, onlyKnown, withDefaults } from '../../options.js';
+import { classifierOnly, none } from './controls.js';
+import { fp } from './fp.js';
+import { ft } from './ft.js';
+import type { Method } from './method.js';
+import { mmBm } from './mm-bm.js';
+
+/** Every method that is compared with PAD-FT. Adding one is a file and a line here. */
+export const METHODS = {
+  none,
+  'classifier-only': classifierOnly,
+  'mm-bm': mmBm,
+  ft,
+  fp,
+} as const;
+
+export type MethodName = keyof typeof METHODS;
+
+export const METHOD_NAMES = Object.keys(METHODS) as readonly MethodName[];
+
+/**
+ * A method by its name, with complete, checked settings.
+ *
+ * @throws PadFtError ERR_OPTION for an unknown name or field, or a field out of range
+ */
+export function planMethod(name: string, options: Readonly<Record<string, unknown>> = {}): PlannedMethod {
+  const known = choice('method', name, METHOD_NAMES);
+  // Each method checks its own settings at run time, so the table's common type may be the loose one.
+  const method = METHODS[known] as unknown as Method<object>;
+  onlyKnown(known, options, method.defaults);
+  const settings = withDefaults(known, method.defaults, options);
+  method.check(settings);
+  return { name: known, method, settings };
+}
+
+export interface PlannedMethod {
+  readonly name: MethodName;
+  readonly method: Method<object>;
+  readonly settings: object;
+}
+
+export type { Method, MethodInput, MethodOutcome } from './method.js';

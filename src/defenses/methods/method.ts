@@ -1,0 +1,60 @@
+import type { Dataset } from '../../dataset.js';
+import { PadFtError } from '../../errors.js';
+import { counted } from '../../formats/plural.js';
+import type { EvaluationOptions, Model } from '../../model.js';
+
+/** What a method may look at. No ground truth, by construction; `clean` are images known to be clean, if it was given any. */
+export interface MethodInput {
+  readonly victim: Model;
+  readonly training: Dataset;
+  readonly clean: Dataset | null;
+  /** Whether a mirrored image keeps its class. */
+  readonly flip: boolean;
+  readonly seed: number;
+  readonly evaluation: EvaluationOptions;
+}
+
+/** What a method hands back: a model of its own, never the victim itself. Dispose of it. */
+export interface MethodOutcome {
+  readonly model: Model;
+  /** What it did, in a sentence. */
+  readonly said: string;
+  /** Its own figures, for the card: JSON. */
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+/** Another way to repair a victim, to compare with. */
+export interface Method<Settings extends object = object> {
+  readonly name: string;
+  readonly title: string;
+  /** Authors, title, year. */
+  readonly paper: string;
+  /** What it cannot do without, besides the victim. */
+  readonly needs: { readonly training: boolean; readonly clean: boolean };
+  readonly defaults: Settings;
+  /** In words, for the command line. */
+  readonly help: { readonly [K in keyof Settings]: string };
+  /** ERR_OPTION naming the first field out of range. */
+  readonly check: (settings: Settings) => void;
+  readonly run: (input: MethodInput, settings: Settings) => Promise<MethodOutcome>;
+}
+
+/**
+ * The clean images of a method that needs them.
+ *
+ * @throws PadFtError ERR_OPTION without any, ERR_DATA when a class has none
+ */
+export function requireClean(method: Pick<Method, 'name'>, { clean, victim }: MethodInput): Dataset {
+  if (clean === null) {
+    const message = `clean: ${method.name} needs images known to be clean: name a folder of them, or take a method that needs none`;
+    throw new PadFtError('ERR_OPTION', message, { details: { path: 'clean', method: method.name } });
+  }
+  const seen = new Set(clean.labels());
+  const missing = Array.from({ length: victim.classes }, (_, label) => label).filter((label) => !seen.has(label));
+  if (missing.length > 0) {
+    const [first] = missing;
+    const message = `clean: ${counted(missing.length, 'class', 'classes')} of ${victim.classes} without an image (${first} is the first): ${method.name} would unlearn what it never sees; add images of every class`;
+    throw new PadFtError('ERR_DATA', message, { details: { missing } });
+  }
+  return clean;
+}
