@@ -19,21 +19,18 @@ export {
   loadDatasetPair,
   type SyntheticOptions,
 } from './datasets/index.js';
-export {
-  defendByMethod,
-  judgeMethod,
-  type MethodFigures,
-  type MethodRequest,
-  type MethodResult,
-} from './defend-by-method.js';
 export { DEFAULT_DEFENSES, type DefenseRequest } from './defense-request.js';
 export {
+  checkMethodRequest,
+  defendByMethod,
   METHOD_NAMES,
   METHODS,
   type Method,
   type MethodInput,
   type MethodName,
   type MethodOutcome,
+  type MethodRequest,
+  type MethodResult,
   type PlannedMethod,
   planMethod,
 } from './defenses/methods/index.js';
@@ -123,7 +120,14 @@ export {
 } from './poisoned-set-file.js';
 export { type ReevaluateOptions, type ReevaluateResult, type Reevaluation, reevaluate } from './reevaluate.js';
 export { type CardMethod, type CardRow, type MethodRow, type RunCard, readCard } from './report/card.js';
-export { type DefenseFigures, judgeDefense, judgeVictim, type VictimFigures } from './report/judge.js';
+export {
+  type DefenseFigures,
+  judgeDefense,
+  judgeMethod,
+  judgeVictim,
+  type MethodFigures,
+  type VictimFigures,
+} from './report/judge.js';
 export { formatMarkdown, formatTable } from './report/table.js';
 export {
   type CellFailure,

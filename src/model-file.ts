@@ -70,6 +70,7 @@ export interface LoadModelOptions {
   readonly device?: Device;
   /** For a file without this package's metadata (a state dict saved from Python): what it does not say. */
   readonly model?: ModelName;
+  /** Of its input, one for each channel, of pixels in [0, 1]: in [0, 1], and in (0, 1]. */
   readonly mean?: readonly number[];
   readonly std?: readonly number[];
   /** Tensors with these prefixes are handed back instead of being refused as unexpected. */
@@ -93,11 +94,10 @@ export interface LoadedModel {
  */
 export async function loadModel(path: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
   const { tensors, metadata } = await readSafetensors(path).catch(
-    sayWhatToDo((got) =>
-      got === 'it is a folder'
-        ? 'give the model in it, a .safetensors file'
-        : 'give a .safetensors file: a model of `pad-ft train`, or a state dict saved from Python',
-    ),
+    sayWhatToDo({
+      ENOENT: 'give a .safetensors file: a model of `pad-ft train`, or a state dict saved from Python',
+      EISDIR: 'give the model in it, a .safetensors file',
+    }),
   );
   const state: StateEntry[] = [];
   const extra = new Map<string, StateEntry>();
@@ -168,17 +168,17 @@ function architecture(
     if (found.length === channels) return found;
     throw wrong({ file: path, path: key }, `one number for each of the ${channels} input channels`, found);
   };
-  const given = (key: 'mean' | 'std', fits: (value: number) => boolean) => {
+  const given = (key: 'mean' | 'std', range: string, fits: (value: number) => boolean) => {
     const values = options[key];
     if (values === undefined) return undefined;
     if (values.length === channels && values.every(fits)) return values;
-    const expected = `${counted(channels, 'number')} in [0, 1], one for each input channel, of pixels in [0, 1]`;
+    const expected = `${counted(channels, 'number')} ${range}, one for each input channel, of pixels in [0, 1]`;
     throw new PadFtError('ERR_OPTION', `${key}: expected ${expected}, got ${values.join(', ')}`, {
       details: { path: key, expected, got: values },
     });
   };
-  const mean = given('mean', (value) => value >= 0 && value <= 1) ?? numbers('pad-ft.mean', finite);
-  const std = given('std', (value) => value > 0 && value <= 1) ?? numbers('pad-ft.std', positive);
+  const mean = given('mean', 'in [0, 1]', (value) => value >= 0 && value <= 1) ?? numbers('pad-ft.mean', finite);
+  const std = given('std', 'in (0, 1]', (value) => value > 0 && value <= 1) ?? numbers('pad-ft.std', positive);
   if (mean === undefined || std === undefined) {
     throw new PadFtError(
       'ERR_MODEL',

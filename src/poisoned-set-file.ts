@@ -83,6 +83,8 @@ export interface TrainingData extends Disposable {
   /** Of the clean data. */
   readonly provenance: Readonly<Record<string, unknown>>;
   readonly train: Dataset;
+  /** Of the file that holds images and labels, lower-case hexadecimal. */
+  readonly sha256: string;
   /** True when the manifest also names the test set and the ground truth, and they are there: `loadPoisonedSet` reads it. */
   readonly judged: boolean;
 }
@@ -120,11 +122,11 @@ export async function savePoisonedSet(set: PoisonedSet, folder: string): Promise
 export type TrainingSubjectInfo = Pick<TrainingData, 'name' | 'classNames' | 'mean' | 'std' | 'flip'>;
 
 /**
- * Writes a training set of your own into a folder that `pad-ft defend` takes, which is made when it is not there. `mean` and
- * `std` are what `pad-ft train` gives a network, a number a channel, of pixels in [0, 1]; `flip` says whether a mirrored
- * image keeps its class.
+ * Writes a training set of your own into a folder that `pad-ft defend` takes, which is made when it is not there; what an
+ * earlier set left in it goes. `mean` and `std` (> 0) are what `pad-ft train` gives a network, a number a channel, of pixels
+ * in [0, 1]; `classNames` are two or more; `flip` says whether a mirrored image keeps its class.
  *
- * @throws PadFtError ERR_DATA when classes or channels do not fit the images, ERR_FILE_WRITE
+ * @throws PadFtError ERR_DATA when these do not fit the images or are out of range, ERR_FILE_WRITE
  */
 export async function saveTrainingData(folder: string, data: Dataset, about: TrainingSubjectInfo): Promise<void> {
   const { name, classNames, mean, std, flip } = about;
@@ -134,13 +136,21 @@ export async function saveTrainingData(folder: string, data: Dataset, about: Tra
       details: { expected, got },
     });
   if (classNames.length !== classes) throw wrongCount('classNames', classes, classNames.length);
+  if (classes < 2) throw new PadFtError('ERR_DATA', `classNames: expected at least two classes, got ${classes}`);
+  const bad = mean.find((value) => !Number.isFinite(value)) ?? std.find((value) => !(value > 0 && value < 1e6));
+  if (bad !== undefined) {
+    throw new PadFtError('ERR_DATA', `mean, std: expected finite numbers, std above 0, got ${bad}`, {
+      details: { mean, std },
+    });
+  }
   for (const [what, values] of [
     ['mean', mean],
     ['std', std],
   ] as const)
     if (values.length !== channels) throw wrongCount(what, channels, values.length);
   await openFolder(folder, [TRAIN_FILE, MANIFEST_FILE]);
-  await removeFile(join(folder, MANIFEST_FILE));
+  // The manifest first: without it nothing here is a training set.
+  for (const file of [MANIFEST_FILE, TEST_FILE, TRUTH_FILE]) await removeFile(join(folder, file));
   const written = await writeImages(join(folder, TRAIN_FILE), data);
   const manifest: FolderManifest = {
     kind: 'pad-ft-poisoned-set',
@@ -212,7 +222,8 @@ export async function loadTrainingData(folder: string, options: LoadFolderOption
   // A file that the manifest does not name is not of this set, whatever it is called.
   const listed = new Set(manifest.files.map(({ path }) => path));
   const judged = [TEST_FILE, TRUTH_FILE].every((name) => listed.has(name) && existsSync(join(folder, name)));
-  return { ...manifest.dataset, train, judged, [Symbol.dispose]: () => train.dispose() };
+  const sha256 = manifest.files.find(({ path }) => path === TRAIN_FILE)?.sha256 ?? '';
+  return { ...manifest.dataset, train, sha256, judged, [Symbol.dispose]: () => train.dispose() };
 }
 
 function writeImages(path: string, data: Dataset): Promise<WrittenFile> {
@@ -284,11 +295,10 @@ async function readManifest(folder: string): Promise<FolderManifest> {
   const manifest = checkFile(
     checkManifest,
     await readJsonFile(path).catch(
-      sayWhatToDo((got) =>
-        got.startsWith('it does not exist')
-          ? `a training set has one: make the set with \`pad-ft poison --dataset NAME --out ${folder}\``
-          : 'make it readable',
-      ),
+      sayWhatToDo({
+        ENOENT: `a training set has one: make the set with \`pad-ft poison --dataset NAME --out ${folder}\``,
+        ENOTDIR: 'give the folder of the training set',
+      }),
     ),
     path,
   );

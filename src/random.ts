@@ -17,6 +17,8 @@ export type StreamName =
   | 'tune'
   | 'data'
   | 'holdout'
+  | 'strip'
+  | 'clusters'
   | 'inspect';
 
 /** The seed of a named stream: 48 bits of SHA-256(`root/name`), exact in a JavaScript number. */

@@ -72,12 +72,12 @@ export async function reevaluate(folder: string, options: ReevaluateOptions = {}
   const machine = describeEnvironment(device, { training: null, evaluation: precision });
   const here = sameMachineClass(card.environment, machine) && precision === recorded;
   const tolerance = number('evaluate.tolerance', options.tolerance ?? (here ? 0 : ELSEWHERE), 0, 1);
+  const models = modelsOf(card);
   for (const file of card.files) await checkFile(folder, file);
 
   const sets = await remakeTestSets(folder, card, device, options);
   try {
     const rows: Reevaluation[] = [];
-    const models = modelsOf(card);
     for (const [done, { name, stage, file, card: before }] of models.entries()) {
       options.onEvent?.({ type: 'progress', stage: 'judge', done, total: models.length });
       const { model } = await loadModel(join(folder, file), { device });
@@ -175,8 +175,16 @@ async function openTestSets(
   device: NativeDevice,
   { signal, datasetOptions }: ReevaluateOptions,
 ): Promise<TestSets & Disposable> {
+  if (datasetOptions?.download !== undefined) {
+    const message = 'download: the card is of a defence, whose training set is a folder: say where it lies (`path`)';
+    throw new PadFtError('ERR_OPTION', message, { details: { path: 'download' } });
+  }
   const folder = datasetOptions?.path === undefined ? recorded : String(datasetOptions.path);
-  const set = await loadPoisonedSet(folder, { device, signal });
+  const set = await loadPoisonedSet(folder, { device, signal }).catch((error: unknown) => {
+    if (!(error instanceof PadFtError) || error.code !== 'ERR_FILE_MISSING') throw error;
+    const message = `the training set of the card is not in ${folder}: say where it lies now (\`--path\`)`;
+    throw new PadFtError(error.code, safeText(message), { details: error.details, cause: error });
+  });
   // What the version was called that poisoned it changes nothing.
   const attack = (manifest: typeof poison) => manifest && { ...manifest, tool: null };
   if (!isDeepStrictEqual(attack(set.manifest), attack(poison))) {

@@ -1,16 +1,28 @@
-import { join } from 'node:path';
-import { defendByMethod, judgeMethod, type MethodFigures, type MethodResult } from '../defend-by-method.js';
-import type { PlannedMethod } from '../defenses/methods/index.js';
-import { resolvePrecision } from '../device.js';
+import { join, resolve } from 'node:path';
+import {
+  checkMethodRequest,
+  defendByMethod,
+  type MethodResult,
+  type PlannedMethod,
+} from '../defenses/methods/index.js';
 import { evaluate } from '../evaluate.js';
 import { openFolder, removeFile } from '../formats/folder.js';
 import type { Model } from '../model.js';
 import { saveModel } from '../model-file.js';
 import { requireFit } from '../model-fit.js';
 import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../poisoned-set-file.js';
-import { CARD_FILE, type MethodRow, makeCard, type RunCard, removeCard, writeCard } from '../report/card.js';
-import { DEFENDED } from '../report/defense-files.js';
-import { describeEnvironment } from '../report/environment.js';
+import {
+  CARD_FILE,
+  type CardMethod,
+  type MethodRow,
+  makeCard,
+  type RunCard,
+  removeCard,
+  writeCard,
+} from '../report/card.js';
+import { DEFENDED, SUSPECTS } from '../report/defense-files.js';
+import { describeEnvironment, methodPrecision } from '../report/environment.js';
+import { judgeMethod, type MethodFigures } from '../report/judge.js';
 import { formatTable } from '../report/table.js';
 import { type ModelFlags, openModel } from './model-flags.js';
 import { type Compute, runContext, type Session } from './session.js';
@@ -41,19 +53,21 @@ export async function defendWithMethod(
 
   progress.stage(`defend by ${planned.name}`);
   const request = { victim, training: data.train, clean: clean?.train ?? null, flip: data.flip, seed: flags.seed };
+  // A method that refuses what it was given leaves the folder as it was; one that fails leaves no older result in it.
+  checkMethodRequest(planned, request);
+  await openFolder(flags.out, [DEFENDED, SUSPECTS, CARD_FILE]);
+  await removeCard(flags.out);
+  for (const name of [DEFENDED, SUSPECTS]) await removeFile(join(flags.out, name));
   const evaluation = { ...runContext(session, planned.name), precision };
   const result = await defendByMethod(planned, request, evaluation);
   using model = result.model;
   progress.end();
-  // Only now: a method that refuses what it was given leaves the folder as it was.
-  await openFolder(flags.out, [DEFENDED, CARD_FILE]);
-  await removeCard(flags.out);
-  await removeFile(join(flags.out, DEFENDED));
   const file = await saveModel(model, join(flags.out, DEFENDED), { metadata: { 'pad-ft.method': planned.name } });
 
   // The ground truth is opened here and not before.
   const judged = data.judged ? await judge(session, compute, flags, victim, model) : null;
-  const card = describeRun(flags, compute, data, planned, result, { path: DEFENDED, ...file }, judged);
+  const images = clean === null || flags.clean === undefined ? null : { folder: flags.clean, sha256: clean.sha256 };
+  const card = describeRun(flags, compute, data, planned, images, result, { path: DEFENDED, ...file }, judged);
   const path = await writeCard(flags.out, card);
   const said = [
     formatTable(card).trimEnd(),
@@ -88,10 +102,11 @@ async function judge(
 }
 
 function describeRun(
-  { data: folder, model, clean, seed }: MethodFlags,
+  { data: folder, model, seed }: MethodFlags,
   { device, precision }: Compute,
   data: TrainingData,
   { name, method, settings }: PlannedMethod,
+  images: CardMethod['clean'],
   { said, details, given, costs }: MethodResult,
   file: RunCard['files'][number],
   judged: Judged | null,
@@ -102,21 +117,17 @@ function describeRun(
     command: ['pad-ft', ...process.argv.slice(2)],
     config: {
       dataset: {
-        ...{ name: dataset, options: { data: folder }, provenance, classNames },
+        ...{ name: dataset, options: { data: resolve(folder) }, provenance, classNames, flip: data.flip },
         ...{ trainRows: train.count, testRows: judged?.testRows ?? 0 },
       },
       poison: judged?.poison ?? null,
       train: null,
       victim: model,
       defenses: [],
-      methods: [{ name, settings: { ...settings }, seed, clean: (method.needs.clean ? clean : null) ?? null }],
+      methods: [{ name, settings: { ...settings }, seed, flip: data.flip, clean: method.needs.clean ? images : null }],
     },
-    seeds: { root: null, poison: judged?.poison?.seed ?? null, train: null, defenses: [seed] },
-    environment: describeEnvironment(device, {
-      training: resolvePrecision(precision, device, 'training'),
-      fitting: resolvePrecision(precision, device, 'fitting'),
-      evaluation: resolvePrecision(precision, device, 'evaluation'),
-    }),
+    seeds: { root: null, poison: judged?.poison?.seed ?? null, train: null, defenses: [] },
+    environment: describeEnvironment(device, methodPrecision(method.computes, precision, device)),
     files: [file],
     victim: { history: [], evaluation: judged?.victim ?? null },
     rows: [],

@@ -4,7 +4,9 @@ import { type Command, Option } from 'commander';
 import { PadFtError } from '../errors.js';
 import { MANIFEST_FILE } from '../poisoned-set-file.js';
 import { CARD_FILE } from '../report/card.js';
+import { DEFENDED } from '../report/defense-files.js';
 import { TRAINING_FILES } from '../report/training-card.js';
+import { TRUTH_FILE } from '../truth-file.js';
 
 /** What a command leaves in its folder: the names of files. */
 export interface ResultFiles {
@@ -29,12 +31,20 @@ export function addOverwriteFlag(command: Command): Command {
   );
 }
 
-/** What other commands write last, and what a folder with it is. */
-const FINISHED: Readonly<Record<string, string>> = {
-  [CARD_FILE]: 'a finished run or defence',
-  [TRAINING_FILES.card]: 'a training',
-  [MANIFEST_FILE]: 'a training set',
-};
+/** What the commands make, by the files that tell. */
+const KINDS = {
+  run: { files: [CARD_FILE, TRUTH_FILE], what: 'a finished run' },
+  defense: { files: [CARD_FILE, DEFENDED], what: 'a finished defence' },
+  training: { files: [TRAINING_FILES.card], what: 'a training' },
+  set: { files: [MANIFEST_FILE], what: 'a training set' },
+} as const;
+
+export type ResultKind = keyof typeof KINDS;
+
+/** True when the folder holds a finished result of this kind. */
+export function holds(folder: string, kind: ResultKind): boolean {
+  return KINDS[kind].files.every((name) => existsSync(join(folder, name)));
+}
 
 /**
  * Refuses a folder that holds what took a run minutes or days: it is replaced only when that was asked for, and what
@@ -42,10 +52,15 @@ const FINISHED: Readonly<Record<string, string>> = {
  *
  * @throws PadFtError ERR_OPTION that names the file and says what to do
  */
-export function refuseEarlierResult({ out, overwrite, resume }: ResultFlags, files: ResultFiles): void {
-  for (const [name, what] of Object.entries(FINISHED)) {
-    const path = join(out, name);
-    if (name === files.card || !existsSync(path)) continue;
+export function refuseEarlierResult(
+  { out, overwrite, resume }: ResultFlags,
+  kind: ResultKind,
+  files: ResultFiles,
+): void {
+  for (const other of Object.keys(KINDS) as ResultKind[]) {
+    if (other === kind || !holds(out, other)) continue;
+    const { what, files } = KINDS[other];
+    const path = join(out, files.at(-1) as string);
     throw refusal('--out', path, `${out} holds ${what} (${path}), which this would spoil; name another folder`);
   }
   if (overwrite === true) return;

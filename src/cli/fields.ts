@@ -22,7 +22,10 @@ export const PURIFY_GROUP: SettingGroup<PurifySettings> = {
   prefix: 'purify',
   heading: 'Stage 1, purification:',
   fields: {
-    purifier: { help: 'how rows are scored', words: PURIFIERS },
+    purifier: {
+      help: 'how rows are scored; the last three only rank them and give no verdict (--always true repairs all the same)',
+      words: PURIFIERS,
+    },
     count: { help: 'rows kept over all labels, an equal share of each' },
     pool: { help: 'share of a label, cleanest first, that they are drawn from; 0 keeps the very cleanest' },
     alpha: { help: 'weight of the cross-entropy in SCE, in (0, 1]' },

@@ -7,7 +7,6 @@ import { Interruption } from './interruption.js';
 import { Output, outputMode } from './output.js';
 import { createProgress } from './progress.js';
 import type { Run } from './session.js';
-import { inFlags } from './spelling.js';
 
 /** A command's module: declares its flags, help and action on `command`. */
 interface CommandModule {
@@ -45,7 +44,7 @@ const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'list',
-    summary: 'list data sets, attacks, models, defenses, presets',
+    summary: 'list data sets, attacks, models, defenses, methods, presets',
     load: () => import('./commands/list.js'),
   },
 ];
@@ -107,7 +106,10 @@ async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     // Help and the version end by an exception too.
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
-    return fail(inFlags(toFailure(error), isFlag), error, output, interruption);
+    // Loaded when it is needed: help and a broken installation must not depend on the whole library.
+    const failure = toFailure(error);
+    const said = failure.code === 'ERR_OPTION' ? (await import('./spelling.js')).inFlags(failure, isFlag) : failure;
+    return fail(said, error, output, interruption);
   }
 }
 

@@ -58,12 +58,19 @@ export async function openRegularFile(path: string): Promise<FileHandle> {
   }
 }
 
+/** What to do about a path that is not there, is a folder, or goes through a file. */
+export type MissingAdvice = { readonly [K in 'ENOENT' | 'EISDIR' | 'ENOTDIR']?: string };
+
 /** Adds to ERR_FILE_MISSING what to do about it; every other error passes as it is. For `catch` of a promise. */
-export function sayWhatToDo(advice: (got: string) => string): (error: unknown) => never {
+export function sayWhatToDo(advice: MissingAdvice): (error: unknown) => never {
   return (error) => {
     if (!(error instanceof PadFtError) || error.code !== 'ERR_FILE_MISSING') throw error;
-    const { got } = error.details;
-    throw new PadFtError(error.code, safeText(`${error.message}; ${advice(String(got ?? ''))}`), {
+    const got = String(error.details.got ?? '');
+    const folder = got === IN_WORDS.get('EISDIR') ? 'EISDIR' : undefined;
+    const key = /\((E[A-Z]+)\)$/.exec(got)?.[1] ?? folder;
+    const todo = key === 'EACCES' ? 'make it readable' : advice[key as keyof MissingAdvice];
+    if (todo === undefined) throw error;
+    throw new PadFtError(error.code, safeText(`${error.message}; ${todo}`), {
       details: error.details,
       cause: error.cause,
     });

@@ -190,8 +190,20 @@ const methodRow = object<MethodRow>({
 
 // As with the defences' settings: the method's own checker is the authority, and nothing may be missing.
 const cardMethod: Check<CardMethod> = (value, at) => {
-  const checked = object<CardMethod>({ name: method, settings: record, seed: count, clean: nullable(text) })(value, at);
-  const { settings } = planMethod(checked.name, checked.settings);
+  const checked = object<CardMethod>({
+    name: method,
+    settings: record,
+    seed: count,
+    flip: flag,
+    clean: nullable(object<NonNullable<CardMethod['clean']>>({ folder: text, sha256 })),
+  })(value, at);
+  let settings: object;
+  try {
+    ({ settings } = planMethod(checked.name, checked.settings));
+  } catch (error) {
+    if (!(error instanceof PadFtError)) throw error;
+    throw wrong(at, `settings of ${checked.name} (${error.message})`, value);
+  }
   const missing = Object.keys(settings).find((key) => !Object.hasOwn(checked.settings, key));
   if (missing !== undefined) throw wrong(at, `the setting ${missing}`, undefined);
   return checked;
@@ -235,6 +247,7 @@ const card = object<RunCard>({
       options: record,
       provenance: record,
       classNames: listOf(text),
+      flip: optional(flag),
       trainRows: count,
       testRows: count,
     }),

@@ -2,8 +2,7 @@ import { join } from 'node:path';
 import type { PoisonManifest } from '../attacks/poison.js';
 import type { Control } from '../control.js';
 import type { DatasetPair } from '../datasets/index.js';
-import type { MethodFigures, MethodResult } from '../defend-by-method.js';
-import type { MethodName } from '../defenses/methods/index.js';
+import type { MethodName, MethodResult } from '../defenses/methods/index.js';
 import type { ClipResult } from '../defenses/pad-ft/clip.js';
 import type { Stage, StageView } from '../defenses/pad-ft/gate.js';
 import type { PadFtResult, PadFtSettings } from '../defenses/pad-ft/index.js';
@@ -19,7 +18,7 @@ import type { EpochReport, Poisoning, TrainSettings } from '../train.js';
 import { VERSION } from '../version.js';
 import { checkCard } from './card-schema.js';
 import type { CardEnvironment } from './environment.js';
-import type { DefenseFigures } from './judge.js';
+import type { DefenseFigures, MethodFigures } from './judge.js';
 
 /**
  * The run card: one JSON file that says what was run, on what, with which settings, and what came of it. It is written
@@ -43,6 +42,8 @@ export interface CardDataset {
   /** The files with their SHA-256, or the generator's options. */
   readonly provenance: Readonly<Record<string, unknown>>;
   readonly classNames: readonly string[];
+  /** Whether a mirrored image keeps its class; left out by earlier versions. */
+  readonly flip?: boolean | undefined;
   readonly trainRows: number;
   /** 0 when there was no test set. */
   readonly testRows: number;
@@ -137,13 +138,15 @@ export interface MethodRow {
   readonly figures: MethodFigures | null;
 }
 
-/** A method with every setting. */
+/** A method with every setting, and its seed. */
 export interface CardMethod {
   readonly name: MethodName;
   readonly settings: Readonly<Record<string, unknown>>;
   readonly seed: number;
-  /** Where its clean images came from; null when it needs none. */
-  readonly clean: string | null;
+  /** Whether it mirrored images where it augments: as the training set says. */
+  readonly flip: boolean;
+  /** The images that were stated to be clean: their folder and the SHA-256 of its file; null when it needs none. */
+  readonly clean: { readonly folder: string; readonly sha256: string } | null;
 }
 
 export interface TuneView {
@@ -191,8 +194,8 @@ export function makeCard(parts: CardParts): RunCard {
 
 /** The data set of a run, as the card names it. `options` are those it was loaded with. */
 export function describeDataset(pair: DatasetPair, options: Readonly<Record<string, unknown>>): CardDataset {
-  const { name, classNames, provenance, train, test } = pair;
-  return { name, options, provenance, classNames, trainRows: train.shape.count, testRows: test.shape.count };
+  const { name, classNames, provenance, flip, train, test } = pair;
+  return { name, options, provenance, classNames, flip, trainRows: train.shape.count, testRows: test.shape.count };
 }
 
 /** A defence's row. `figures` come from `judgeDefense`, or null when there is nothing to judge by. */
@@ -249,11 +252,10 @@ export async function removeCard(folder: string): Promise<void> {
 export async function readCard(path: string): Promise<RunCard> {
   return checkCard(
     await readJsonFile(path).catch(
-      sayWhatToDo((got) =>
-        got.startsWith('it does not exist')
-          ? 'it is written last: that run was stopped or failed, or the folder is not of a run'
-          : 'make it readable',
-      ),
+      sayWhatToDo({
+        ENOENT: 'it is written last: that run was stopped or failed, or the folder is not of a run',
+        ENOTDIR: 'give the folder of the run',
+      }),
     ),
     path,
   );

@@ -11,6 +11,8 @@ import { CARD_FILE, type CardFile, readCard, removeCard } from './card.js';
 
 /** Where `pad-ft defend` writes the model that the gate returned, whichever stage it is. */
 export const DEFENDED = 'defended.safetensors';
+/** And, beside it, the rows that look planted. */
+export const SUSPECTS = 'suspects.csv';
 
 /** The files of a defence inside a run's folder. */
 export function defenseFiles(name: string) {

@@ -51,6 +51,21 @@ export function defensePrecision(
   return { training, scoring, fitting: of('fitting'), evaluation: of('evaluation') };
 }
 
+/** What a method that computes these things computes in on `device` when `precision` is asked for. */
+export function methodPrecision(
+  computes: readonly ('training' | 'scoring' | 'fitting')[],
+  precision: Precision,
+  device: NativeDevice,
+): CardPrecision {
+  const of = (purpose: Purpose) => resolvePrecision(precision, device, purpose);
+  return {
+    training: computes.includes('training') ? of('training') : null,
+    ...(computes.includes('scoring') && { scoring: of('scoring') }),
+    ...(computes.includes('fitting') && { fitting: of('fitting') }),
+    evaluation: of('evaluation'),
+  };
+}
+
 /** The environment of this process when it computes on `device` in `precision`. ERR_ADDON. */
 export function describeEnvironment(device: NativeDevice, precision: CardPrecision): CardEnvironment {
   const runtime = callNative(() => loadAddon().runtime());

@@ -1,7 +1,7 @@
 import { targetOf } from '../attacks/labels.js';
 import type { Stage } from '../defenses/pad-ft/gate.js';
 import type { PadFtResult } from '../defenses/pad-ft/index.js';
-import { type Evaluation, evaluate } from '../evaluate.js';
+import { type Evaluation, evaluate, type TestSets } from '../evaluate.js';
 import {
   defenseEffectiveness,
   type PurityReport,
@@ -87,6 +87,23 @@ export async function judgeDefense(
       judged,
     ),
   };
+}
+
+/** How a method's model looks beside the ground truth. Fractions in [0, 1]; DER null where no attack is known. */
+export interface MethodFigures {
+  readonly evaluation: Evaluation;
+  readonly der: number | null;
+}
+
+/** Judges the model of a method that is compared with PAD-FT, after it is done. `victim` are the victim's own figures. */
+export async function judgeMethod(
+  model: Model,
+  sets: TestSets,
+  victim: Evaluation,
+  options: EvaluationOptions = {},
+): Promise<MethodFigures> {
+  const evaluation = await evaluate(model, sets, options);
+  return { evaluation, der: effectiveness(victim, evaluation) };
 }
 
 function effectiveness(victim: Evaluation, defended: Evaluation | null): number | null {

@@ -53,9 +53,15 @@ export function formatMarkdown(card: RunCard): string {
 }
 
 function tableOf(card: RunCard): { readonly head: readonly string[]; readonly lines: readonly Line[] } {
-  const blind =
-    card.victim.evaluation === null && card.rows.length > 0 && card.rows.every(({ figures }) => figures === null);
-  return blind ? { head: BLIND_HEAD, lines: card.rows.flatMap(blindLines) } : { head: HEAD, lines: judgedLines(card) };
+  const rows = [...card.rows, ...(card.methods ?? [])];
+  const blind = card.victim.evaluation === null && rows.every(({ figures }) => figures === null);
+  const blindMethods = (card.methods ?? []).map(({ name, costs }) => ({
+    cells: [name, '—', '—', seconds(costs)],
+    returned: true,
+  }));
+  return blind
+    ? { head: BLIND_HEAD, lines: [...card.rows.flatMap(blindLines), ...blindMethods] }
+    : { head: HEAD, lines: judgedLines(card) };
 }
 
 function methodLine({ name, figures, costs }: MethodRow): Line {
@@ -147,7 +153,7 @@ function notes(card: RunCard): string[] {
       ? `${dataset.name}: ${poison === null ? 'no ground truth, nothing to judge by' : 'not poisoned'}`
       : `${dataset.name}: ${poison.attack.triggerName} (${poison.attack.name}) on ${poison.counts.poisoned} of ${poison.dataset.rows} training images, ${poison.policy}${poison.target === null ? '' : `, target class ${poison.target}`}`;
   const changes = card.config.defenses.flatMap(({ name, settings }) => {
-    const changed = changedSettings(settings);
+    const changed = changedSettings(settings, dataset.flip);
     return changed.length === 0 ? [] : [`${name}: preset ${settings.preset} but for ${changed.join(', ')}`];
   });
   const trained =
@@ -175,19 +181,19 @@ function arithmetic({ environment: { device, precision } }: RunCard): string[] {
 }
 
 /**
- * The settings that are not the preset's: `purify.count 500 (3000)`. Not the seed, nor the flips that only `paper` does not
- * leave to the data set.
+ * The settings that are not the preset's, the seed aside: `purify.count 500 (3000)`. `flip`: whether the data set's images
+ * may be mirrored, which every preset but `paper` goes by; undefined where the card does not say.
  */
-function changedSettings({ preset, seed: _, ...settings }: PadFtSettings): string[] {
+function changedSettings({ preset, seed: _, ...settings }: PadFtSettings, flip: boolean | undefined): string[] {
   const compare = (path: string, value: unknown, usual: unknown): string[] => {
     if (typeof value !== 'object' || value === null) return value === usual ? [] : [`${path} ${value} (${usual})`];
     return Object.entries(value).flatMap(([key, field]) =>
       compare(`${path}.${key}`, field, Reflect.get(Object(usual), key)),
     );
   };
-  return Object.entries(settings)
-    .flatMap(([key, value]) => compare(key, value, Reflect.get(PRESETS[preset], key)))
-    .filter((change) => preset === 'paper' || !change.startsWith('tune.flip '));
+  const base = PRESETS[preset];
+  const usual = preset === 'paper' || flip === undefined ? base : { ...base, tune: { ...base.tune, flip } };
+  return Object.entries(settings).flatMap(([key, value]) => compare(key, value, Reflect.get(usual, key)));
 }
 
 function methodNote({ name, said, given }: MethodRow): string {

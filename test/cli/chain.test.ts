@@ -216,7 +216,10 @@ describe('poison, train, defend, evaluate', () => {
       rows: [{ name: 'default', stage: 'pad-ft', card: figures, now: figures, same: true }],
     });
     const elsewhere = await padFt(['evaluate', 'repaired', '--path', 'victim', ...COMPUTE], inFolder);
-    expect(elsewhere).toMatchObject({ code: 1, stderr: expect.stringContaining('victim/manifest.json') });
+    expect(elsewhere).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('not in victim: say where it lies now'),
+    });
     const training = await padFt(['evaluate', 'victim'], inFolder);
     expect(training).toMatchObject({
       code: 2,
@@ -236,7 +239,12 @@ describe('poison, train, defend, evaluate', () => {
       { name: 'ft', given: { training: null, clean: 400 }, figures: { der: expect.any(Number) } },
     ]);
     expect(card.config.methods).toMatchObject([
-      { name: 'ft', settings: { epochs: 2, batchSize: 50, momentum: 0.9 }, clean: 'set' },
+      {
+        name: 'ft',
+        settings: { epochs: 2, batchSize: 50, momentum: 0.9 },
+        flip: true,
+        clean: { folder: 'set', sha256: sha256(at('set', 'train.safetensors')) },
+      },
     ]);
     const again = await padFt(['evaluate', 'ft', ...COMPUTE, '--json'], inFolder);
     expect(again.code).toBe(0);
@@ -319,7 +327,7 @@ describe('demo', () => {
   it('may be repeated in its own folder, but takes no other run there for its own', async () => {
     const path = at('pad-ft-demo', 'card.json');
     mkdirSync(at('pad-ft-demo'));
-    cpSync(at('demo', 'card.json'), path);
+    for (const name of ['card.json', 'truth.safetensors']) cpSync(at('demo', name), at('pad-ft-demo', name));
     // Far enough to see what it makes of the folder: no machine has this device.
     const args = ['demo', '--device', 'cuda:99'];
     const repeated = await padFt(args, inFolder);

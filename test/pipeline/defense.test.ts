@@ -220,7 +220,7 @@ test(
     expect(clean.training.history.at(-1)?.trainAccuracy).toBeGreaterThan(0.9);
     const before = await bytesOf(clean.victim);
     using result = await padFt(clean.victim, clean.set.train, { purify: { count: 400 }, holdout: 300 });
-    expect(result.purification.verdict).toEqual({ attacked: [], text: 'no evidence of a backdoor' });
+    expect(result.purification.verdict).toEqual({ attacked: [], near: [], text: 'no evidence of a backdoor' });
     expect(result.purification.suspects).toEqual([]);
     expect(result).toMatchObject({ stage: 'victim', pad: null, padFt: null, clipping: null, tuning: null });
     expect(result.gate.reason).toContain('returned as it is');

@@ -76,7 +76,7 @@ test('an unknown architecture and wrong bounds are refused with the file', async
   for (const [given, told] of [
     [
       { std: [0, 0, 0] },
-      'std: expected 3 numbers in [0, 1], one for each input channel, of pixels in [0, 1], got 0, 0, 0',
+      'std: expected 3 numbers in (0, 1], one for each input channel, of pixels in [0, 1], got 0, 0, 0',
     ],
     [{ mean: [0.5, 0.5] }, 'mean: expected 3 numbers in [0, 1]'],
     [{ mean: [125, 122, 113] }, 'mean: expected 3 numbers in [0, 1]'],

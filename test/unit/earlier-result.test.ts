@@ -1,17 +1,21 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type ResultFlags, refuseEarlierResult } from '../../src/cli/earlier-result.js';
+import { type ResultFlags, type ResultKind, refuseEarlierResult } from '../../src/cli/earlier-result.js';
 import { temporaryFolder } from './support/made-libtorch.js';
 
 const FILES = { card: 'card.json', model: 'model.safetensors', checkpoint: 'checkpoint.safetensors' };
 
 /** What is said about a folder that holds these files; null when nothing is. */
-function refusal(names: readonly string[], flags: Omit<ResultFlags, 'out'> = {}): string | null {
+function refusal(
+  names: readonly string[],
+  flags: Omit<ResultFlags, 'out'> = {},
+  kind: ResultKind = 'run',
+): string | null {
   const out = temporaryFolder();
   for (const name of names) writeFileSync(join(out, name), '');
   try {
-    refuseEarlierResult({ ...flags, out }, FILES);
+    refuseEarlierResult({ ...flags, out }, kind, FILES);
     return null;
   } catch (error) {
     expect(error).toMatchObject({ name: 'PadFtError', code: 'ERR_OPTION' });
@@ -39,6 +43,19 @@ describe('what an earlier run left in the folder', () => {
     ['whatever is to be replaced', ['card.json', 'checkpoint.safetensors'], { overwrite: true }, null],
   ])('%s', (_what, names, flags, told) => {
     const said = refusal(names, flags);
+    if (told === null) expect(said).toBeNull();
+    else expect(said).toContain(told);
+  });
+
+  it.each<[kind: ResultKind, names: readonly string[], told: string | null]>([
+    ['run', ['card.json', 'defended.safetensors'], 'OUT holds a finished defence (defended.safetensors)'],
+    ['defense', ['card.json', 'truth.safetensors'], 'OUT holds a finished run (truth.safetensors)'],
+    ['training', ['card.json', 'truth.safetensors'], 'OUT holds a finished run'],
+    ['set', ['training.json'], 'OUT holds a training (training.json)'],
+    ['run', ['card.json', 'truth.safetensors'], null],
+    ['defense', ['card.json', 'defended.safetensors'], null],
+  ])('a %s does not replace %j of another kind', (kind, names, told) => {
+    const said = refusal(names, { overwrite: true }, kind);
     if (told === null) expect(said).toBeNull();
     else expect(said).toContain(told);
   });

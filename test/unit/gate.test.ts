@@ -68,7 +68,7 @@ describe('a repair that closed the network', () => {
   test('is warned of when it is returned', () => {
     const result = { stage: 'pad-ft' as const, settings: PRESETS.paper, tuning: tuned(0.1) };
     expect(collapse(result)).toBe(
-      'the repaired model is not usable: it classifies 10.0 % of its own purified rows; without held-out rows no gate could refuse it',
+      'the repaired model is not usable: in its last epoch it classified 10.0 % of its own purified rows; without held-out rows no gate could refuse it',
     );
     expect(collapse({ ...result, tuning: tuned(0.97) })).toBeNull();
   });

@@ -167,7 +167,11 @@ describe('the verdict', () => {
   it('is not given by scores that say nothing about planting', () => {
     const { scores, labels } = madeScores([{ clean: 300, planted: 60 }, CLEAN]);
     const { verdict, labels: verdicts } = judge({ ...scores, judged: null }, labels, 2, SETTINGS);
-    expect(verdict).toEqual({ attacked: [], near: [], text: 'no evidence of a backdoor' });
+    expect(verdict).toEqual({
+      attacked: [],
+      near: [],
+      text: 'no verdict: this purifier ranks the rows and accuses none',
+    });
     expect(verdicts[0]).toMatchObject({ eligible: 360, separation: null });
   });
 });

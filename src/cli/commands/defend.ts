@@ -17,7 +17,7 @@ import { saveModel } from '../../model-file.js';
 import { requireFit } from '../../model-fit.js';
 import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../../poisoned-set-file.js';
 import { CARD_FILE, type CardFile, makeCard, makeRow, type RunCard, removeCard, writeCard } from '../../report/card.js';
-import { DEFENDED, writeSuspects } from '../../report/defense-files.js';
+import { DEFENDED, SUSPECTS, writeSuspects } from '../../report/defense-files.js';
 import { defensePrecision, describeEnvironment } from '../../report/environment.js';
 import { type DefenseFigures, judgeDefense, judgeVictim } from '../../report/judge.js';
 import { formatTable } from '../../report/table.js';
@@ -117,7 +117,7 @@ export function define(command: Command, run: Run): void {
         const planned = methodRequest(method, { ...flags }, [DEFENSE_GROUP, PURIFY_GROUP, CLIP_GROUP, TUNE_GROUP]);
         refuseUseOfClean(flags, planned.method.needs.clean);
         refuseOwnInput(flags);
-        refuseEarlierResult(flags, { card: CARD_FILE, model: DEFENDED });
+        refuseEarlierResult(flags, 'defense', { card: CARD_FILE, model: DEFENDED });
         await defendWithMethod(session, await prepareCompute(session, flags), flags, planned);
         return undefined;
       }
@@ -126,7 +126,7 @@ export function define(command: Command, run: Run): void {
       const options = defenseOptions(flags);
       padFtSettings(options);
       refuseOwnInput(flags);
-      refuseEarlierResult(flags, { card: CARD_FILE, model: DEFENDED });
+      refuseEarlierResult(flags, 'defense', { card: CARD_FILE, model: DEFENDED });
       const compute = await prepareCompute(session, flags);
       await warnOfSlowBlas(session, compute.device);
       await defend(session, compute, flags, options);
@@ -173,8 +173,6 @@ function roundsOf({ rounds }: Flags, long: unknown): Partial<PurifySettings> {
     },
   );
 }
-
-const SUSPECTS = 'suspects.csv';
 
 function refuseOwnInput({ model, out }: Flags): void {
   if (resolve(model) !== resolve(out, DEFENDED)) return;
@@ -263,9 +261,11 @@ function describeRun(
     config: {
       dataset: {
         name,
-        options: { data: flags.data },
+        // As a whole path: the card may be looked at from another folder.
+        options: { data: resolve(flags.data) },
         provenance,
         classNames,
+        flip: data.flip,
         trainRows,
         testRows: judgement?.set.testRows ?? 0,
       },

@@ -13,7 +13,7 @@ import { formatTable } from '../../report/table.js';
 import { TRAIN_DEFAULTS } from '../../train.js';
 import { addPoisonFlags, poisonRequest } from '../attack-flags.js';
 import { addDatasetFlags, type DatasetFlags, datasetNameOption, datasetRequest } from '../dataset-flags.js';
-import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
+import { addOverwriteFlag, holds, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
 import { showExperiment } from '../experiment-progress.js';
 import { TRAIN_GROUP } from '../fields.js';
 import {
@@ -95,7 +95,7 @@ export function define(command: Command, run: Run): void {
       const own = request.name === DEMO.dataset ? DEMO.datasetOptions : {};
       const poison = await poisonRequest(flags.attack, values);
       if (given.out !== undefined || given.resume || !(await replacesDemo(session, flags.out))) {
-        refuseEarlierResult(flags, { card: CARD_FILE, checkpoint: RUN_FILES.checkpoint });
+        refuseEarlierResult(flags, 'run', { card: CARD_FILE, checkpoint: RUN_FILES.checkpoint });
       }
       const { device, precision } = await prepareCompute(session, flags);
       await warnOfSlowBlas(session, device);
@@ -127,13 +127,14 @@ function sayResume(folder: string): (error: unknown) => never {
   return (error) => {
     const trained = existsSync(join(folder, RUN_FILES.checkpoint)) && existsSync(join(folder, RUN_FILES.victim));
     if (!(error instanceof PadFtError) || error.code !== 'ERR_ABORTED' || !trained) throw error;
-    const message = `${error.message}; the victim is trained, the same command with --resume goes on from there`;
+    const message = `${error.message}; the victim is trained: --resume in place of --overwrite goes on from there`;
     throw new PadFtError(error.code, message, { details: error.details, cause: error });
   };
 }
 
 /** True when the folder holds a finished run on made pictures, which is made again in minutes: `npm run demo` may be repeated. */
 async function replacesDemo({ progress }: Session, folder: string): Promise<boolean> {
+  if (!holds(folder, 'run') || holds(folder, 'training') || holds(folder, 'set')) return false;
   const card = await readCard(join(folder, CARD_FILE)).catch(() => null);
   if (card?.config.dataset.name !== DEMO.dataset) return false;
   progress.note(`the demonstration that ${folder} holds is replaced`);

@@ -1,4 +1,4 @@
-import { Random } from '../../random.js';
+import { Random, streamSeed } from '../../random.js';
 import type { PurifyInput, RowScores } from '../pad-ft/purify.js';
 import { featureScores } from './feature-scores.js';
 import { type Cloud, principalDirections, project } from './principal.js';
@@ -14,14 +14,16 @@ const MOST_STEPS = 100;
  * part is taken for the poison. A row's score is how much nearer it is to that part's centre than to the other's.
  *
  * The paper brings them down by independent components. Those are a rotation of whitened principal components, and k-means
- * does not see rotations: whitening alone gives the same parts, without a search that may not converge.
+ * does not see rotations: whitening alone gives the same parts, without a search that may not converge. Whether a split
+ * means anything, which the paper asks by its silhouette or the parts' sizes, is not asked: of a clean label the smaller
+ * part scores as if it were planted.
  *
  * @throws PadFtError as `Model.features`
  */
 export function scoreByActivationClustering(input: PurifyInput): Promise<RowScores> {
   return featureScores(input, (cloud) => {
     const points = whitened(cloud);
-    const { centres, sizes } = twoMeans(points, input.seed);
+    const { centres, sizes } = twoMeans(points, streamSeed(input.seed, 'clusters'));
     const small = (sizes[1] ?? 0) <= (sizes[0] ?? 0) ? 1 : 0;
     const [own, other] = [centres[small], centres[1 - small]];
     return points.map((point) => (own && other ? distance(point, other) - distance(point, own) : 0));

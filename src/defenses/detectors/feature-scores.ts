@@ -21,11 +21,12 @@ export async function featureScores(
     groups[label]?.push(row);
   });
   const score = new Float32Array(data.count);
-  for (const rows of groups) {
+  for (const [label, rows] of groups.entries()) {
     scoreLabel({ values, width, rows }).forEach((value, i) => {
       score[rows[i] as number] = value;
     });
-    // Seconds of arithmetic a label in a wide network: in between the process answers its signals.
+    // Up to seconds of arithmetic a label in a wide network, here and not in the core: in between the process answers.
+    evaluation.onProgress?.(label + 1, groups.length);
     await nextTurn();
     throwIfAborted(evaluation.signal);
   }

@@ -3,16 +3,15 @@ import type { EvaluationOptions, Model } from '../../model.js';
 import { Random, streamSeed } from '../../random.js';
 import { correctRows, type PurifyInput, type RowScores } from '../pad-ft/purify.js';
 
-/** How much of an image the one laid over it covers: half, as published (the images are added and halved). */
-const OVERLAY = 0.5;
-
 /**
  * STRIP (Gao et al., *STRIP: A Defence Against Trojan Attacks on Deep Neural Networks*, ACSAC 2019): other images are laid
- * over each one, and the victim's answers are looked at. A trigger shines through, so the answers agree; the score is the
- * mean entropy of the answers in bits, negated: larger for what looks planted.
+ * over each one (added and clamped, as the authors' code does), and the victim's answers are looked at. A trigger shines
+ * through, so the answers agree; the score is the mean entropy of the answers in bits, negated: larger for what looks
+ * planted.
  *
- * The paper lays images over it that are known to be clean; here they are rows of the training set itself, drawn at random,
- * `purify.overlays` of them, the same for every row. Those of them that carry the trigger lower every row's entropy alike.
+ * Otherwise than in the paper: it lays 100 images over each that are known to be clean; here they are rows of the training
+ * set itself, drawn at random, `purify.overlays` (16) of them, the same for every row but none over itself. Those that carry
+ * the trigger lower every row's entropy alike. Its threshold, from the entropies of clean images, is not set.
  *
  * @throws PadFtError as `Dataset.withTrigger` and `Model.logits`
  */
@@ -21,11 +20,14 @@ export async function scoreByStrip(input: PurifyInput): Promise<RowScores> {
   const labels = data.labels();
   const { onProgress, ...quiet } = evaluation;
   const scores = await victim.score(data, { ...quiet, alpha: settings.alpha });
-  const drawn = new Random(streamSeed(seed, 'purify')).permutation(data.count).subarray(0, settings.overlays);
+  // One more than asked for: a row that is drawn itself takes it in its own place.
+  const order = new Random(streamSeed(seed, 'strip')).permutation(data.count);
+  const drawn = order.subarray(0, Math.min(settings.overlays, data.count - 1) + 1);
   const entropy = new Float64Array(data.count);
   for (const [i, row] of drawn.entries()) {
     (await entropiesUnder(victim, data, row, quiet)).forEach((value, of) => {
-      entropy[of]! += value / drawn.length;
+      const spare = i === drawn.length - 1 && !drawn.subarray(0, i).includes(of);
+      if (of !== row && !spare) entropy[of]! += value / (drawn.length - 1);
     });
     onProgress?.(i + 1, drawn.length);
   }
@@ -48,14 +50,14 @@ async function entropiesUnder(
   overlay: number,
   evaluation: EvaluationOptions,
 ): Promise<Float64Array> {
-  const pattern = data.images(Uint32Array.of(overlay));
+  const pattern = Float32Array.from(data.images(Uint32Array.of(overlay)));
   const labels = data.labels();
   const entropies = new Float64Array(data.count);
   for (let first = 0; first < data.count; first += PIECE) {
     const rows = Uint32Array.from({ length: Math.min(PIECE, data.count - first) }, (_, i) => first + i);
     using piece = await data.subset(rows, evaluation);
     const all = Uint32Array.from({ length: rows.length }, (_, i) => i);
-    const trigger = { kind: 'blend', alpha: OVERLAY, pattern } as const;
+    const trigger = { kind: 'add', pattern } as const;
     using blended = await piece.withTrigger(all, trigger, labels.slice(first, first + rows.length), evaluation);
     const logits = await victim.logits(blended, evaluation);
     for (const i of all) entropies[first + i] = entropyOf(logits, i * data.classes, data.classes);

@@ -1,5 +1,6 @@
+import { PadFtError } from '../../errors.js';
 import { fineTune } from '../pad-ft/fine-tune.js';
-import { padFtSettings, purify } from '../pad-ft/index.js';
+import { padFtSettings, purify, requireEveryLabel } from '../pad-ft/index.js';
 import { checkTune, PRESETS, type TuneSettings } from '../pad-ft/options.js';
 import type { Method } from './method.js';
 
@@ -9,19 +10,26 @@ export const none: Method<Record<never, never>> = {
   title: 'no defence',
   paper: 'a control',
   needs: { training: false, clean: false },
+  computes: [],
   defaults: {},
   help: {},
   check: () => {},
   run: async ({ victim }) => ({ model: await victim.clone(), said: 'the victim as it is', details: {} }),
 };
 
+/** Those of stage 3 but for the mirrors, which the data set decides. */
+export type ClassifierSettings = Omit<TuneSettings, 'flip'>;
+
+const { flip: _, ...DEFAULTS } = PRESETS.default.tune;
+
 /** What stage 3 does without stage 2: D_c and suspects of the default purifier, no bounds. */
-export const classifierOnly: Method<TuneSettings> = {
+export const classifierOnly: Method<ClassifierSettings> = {
   name: 'classifier-only',
   title: 'classifier fine-tuning without clipping',
   paper: 'a control',
   needs: { training: true, clean: false },
-  defaults: PRESETS.default.tune,
+  computes: ['scoring', 'fitting'],
+  defaults: DEFAULTS,
   help: {
     epochs: 'epochs over the purified set',
     batchSize: 'rows a step',
@@ -31,25 +39,26 @@ export const classifierOnly: Method<TuneSettings> = {
     beta: 'weight of SCE against consistency, in [0, 1]',
     alpha: 'weight of the cross-entropy in SCE, in (0, 1]',
     jitter: 'brightness and contrast factors are drawn from 1 ± this',
-    flip: 'flip images horizontally at random',
     draws: 'augmented copies a row; 0 draws afresh in every epoch',
     nu: "weight of the suspects' term; 0 leaves them out",
     margin: "suspects are pushed until their given label's log-odds are below minus this",
   },
-  check: checkTune,
-  async run({ victim, training, seed, evaluation }, settings) {
+  check: (settings) => checkTune({ ...settings, flip: true }, 'classifier-only'),
+  async run({ victim, training, flip, seed, evaluation }, given) {
+    if (training === null) throw new PadFtError('ERR_OPTION', 'classifier-only works on the training set; give it');
     const { onProgress: _, ...quiet } = evaluation;
+    const settings = { ...given, flip };
     const { purified, suspects, verdict } = await purify(victim, training, padFtSettings({ seed }), quiet);
+    requireEveryLabel(purified, training);
     const rows = Uint32Array.from(suspects, ({ row }) => row);
     using kept = await training.subset(purified, quiet);
     using planted = rows.length === 0 ? null : await training.subset(rows, quiet);
     const model = await victim.clone();
     try {
       const { first, last } = await fineTune({ model, purified: kept, suspects: planted, settings, seed, evaluation });
-      const said = `the classifier alone trained on ${purified.length} purified rows; ${verdict.text}`;
       return {
         model,
-        said,
+        said: `the classifier alone trained on ${purified.length} purified rows; ${verdict.text}`,
         details: { verdict: verdict.text, purified: purified.length, suspects: rows.length, first, last },
       };
     } catch (error) {

@@ -14,6 +14,8 @@ export interface WholeSettings {
   readonly learningRate: number;
   readonly momentum: number;
   readonly weightDecay: number;
+  /** Zero padding of the random crop in pixels; 0 crops nothing. */
+  readonly cropPadding: number;
 }
 
 /** BackdoorBench's for every method that fine-tunes. */
@@ -23,6 +25,7 @@ export const WHOLE_DEFAULTS: WholeSettings = {
   learningRate: 0.01,
   momentum: 0.9,
   weightDecay: 5e-4,
+  cropPadding: 4,
 };
 
 export const WHOLE_HELP: { readonly [K in keyof WholeSettings]: string } = {
@@ -31,6 +34,7 @@ export const WHOLE_HELP: { readonly [K in keyof WholeSettings]: string } = {
   learningRate: 'peak of the cosine schedule',
   momentum: 'of SGD',
   weightDecay: 'of SGD',
+  cropPadding: 'zero padding of the random crop, in pixels; 0 crops nothing',
 };
 
 export function checkWhole(name: string, settings: WholeSettings): void {
@@ -39,6 +43,7 @@ export function checkWhole(name: string, settings: WholeSettings): void {
   number(`${name}.learningRate`, settings.learningRate, 0, 1e6);
   number(`${name}.momentum`, settings.momentum, 0, 1);
   number(`${name}.weightDecay`, settings.weightDecay, 0, 1e6);
+  integer(`${name}.cropPadding`, settings.cropPadding, 0, 64);
 }
 
 /** Mean loss and accuracy over an epoch's own batches. */
@@ -64,7 +69,14 @@ export async function fineTuneWhole(
     for (let epoch = 0; epoch < epochs; epoch++) {
       const options = {
         // A last batch of one row has no batch statistics.
-        ...{ batchSize, dropLast: data.count % batchSize === 1, cropPadding: 4, flip, precision, recipe: null },
+        ...{
+          batchSize,
+          dropLast: data.count % batchSize === 1,
+          cropPadding: settings.cropPadding,
+          flip,
+          precision,
+          recipe: null,
+        },
         learningRate: learningRate('cosine', settings.learningRate, epoch, epochs),
         seed: streamSeed(seed, 'shuffle') + epoch,
       };

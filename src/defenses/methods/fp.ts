@@ -1,6 +1,7 @@
+import type { Dataset } from '../../dataset.js';
 import { PadFtError } from '../../errors.js';
 import { accuracy } from '../../metrics.js';
-import type { Model } from '../../model.js';
+import type { EvaluationOptions, Model } from '../../model.js';
 import type { StateEntry } from '../../native/contract.js';
 import { number } from '../../options.js';
 import { rankAscending } from '../../statistics.js';
@@ -22,13 +23,14 @@ const PORTIONS = 20;
  *
  * A channel is pruned by setting scale and shift of the batch norm before its ReLU to zero. It gives zero from then on, and
  * since the derivative of a ReLU at zero is zero, fine-tuning cannot wake it. The accuracy is that on the clean images; the
- * test set, which some implementations stop by, is not read.
+ * test set, which some implementations stop by, is not read. The averages are made of twenty quantiles over the images.
  */
 export const fp: Method<FinePruningSettings> = {
   name: 'fp',
   title: 'FP: fine-pruning',
   paper: 'Liu et al., Fine-Pruning, RAID 2018',
   needs: { training: false, clean: true },
+  computes: ['training'],
   defaults: { ...WHOLE_DEFAULTS, maxAccDrop: 0.1 },
   help: { ...WHOLE_HELP, maxAccDrop: 'most accuracy on the clean images that pruning may cost, as a fraction' },
   check(settings) {
@@ -45,9 +47,7 @@ export const fp: Method<FinePruningSettings> = {
       throw new PadFtError('ERR_MODEL', `fp: ${victim.name} has no batch norm before its last ReLU to prune by`);
     }
     const accuracyOf = async (model: Model) => accuracy(await model.predict(clean, quiet), clean.labels());
-    const ranges = { ...quiet, statistic: 'mean', quantile: 0.5, leaveOneLabelOut: false } as const;
-    const usage = (await victim.activationRanges(clean, ranges)).slice(-site.channels);
-    const order = rankAscending(usage);
+    const order = rankAscending(await usageOf(victim, clean, site.channels, quiet));
     const state = await victim.state();
     const before = await accuracyOf(victim);
     const model = await victim.clone();
@@ -70,6 +70,26 @@ export const fp: Method<FinePruningSettings> = {
     }
   },
 };
+
+/** Quantiles that an average over the rows is made of: each stands for a twentieth of them. */
+const QUANTILES = Array.from({ length: 20 }, (_, i) => (i + 0.5) / 20);
+
+/** The average activation of each channel of the last site over the clean images. */
+async function usageOf(
+  victim: Model,
+  clean: Dataset,
+  channels: number,
+  evaluation: EvaluationOptions,
+): Promise<Float64Array> {
+  const usage = new Float64Array(channels);
+  for (const quantile of QUANTILES) {
+    const options = { ...evaluation, statistic: 'mean', quantile, leaveOneLabelOut: false } as const;
+    (await victim.activationRanges(clean, options)).slice(-channels).forEach((value, channel) => {
+      usage[channel]! += value / QUANTILES.length;
+    });
+  }
+  return usage;
+}
 
 /** `layer4.1.relu2` → `layer4.1.bn2`. */
 function normBefore(site: string): string | undefined {

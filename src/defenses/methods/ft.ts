@@ -7,6 +7,7 @@ export const ft: Method<WholeSettings> = {
   title: 'FT: fine-tuning of the whole network on clean images',
   paper: 'a baseline of BackdoorBench (Wu et al., NeurIPS 2022)',
   needs: { training: false, clean: true },
+  computes: ['training'],
   defaults: WHOLE_DEFAULTS,
   help: WHOLE_HELP,
   check: (settings) => checkWhole('ft', settings),

@@ -14,8 +14,10 @@ export const METHODS = {
   fp,
 } as const;
 
+/** A method's name, as the command line and cards have it. */
 export type MethodName = keyof typeof METHODS;
 
+/** In the order in which they are listed. */
 export const METHOD_NAMES = Object.keys(METHODS) as readonly MethodName[];
 
 /**
@@ -33,6 +35,7 @@ export function planMethod(name: string, options: Readonly<Record<string, unknow
   return { name: known, method, settings };
 }
 
+/** A method with complete, checked settings, from `planMethod`. */
 export interface PlannedMethod {
   readonly name: MethodName;
   readonly method: Method<object>;
@@ -40,3 +43,4 @@ export interface PlannedMethod {
 }
 
 export type { Method, MethodInput, MethodOutcome } from './method.js';
+export { checkMethodRequest, defendByMethod, type MethodRequest, type MethodResult } from './run.js';

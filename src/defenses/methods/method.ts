@@ -6,7 +6,8 @@ import type { EvaluationOptions, Model } from '../../model.js';
 /** What a method may look at. No ground truth, by construction; `clean` are images known to be clean, if it was given any. */
 export interface MethodInput {
   readonly victim: Model;
-  readonly training: Dataset;
+  /** Null for a method that does not need it. */
+  readonly training: Dataset | null;
   readonly clean: Dataset | null;
   /** Whether a mirrored image keeps its class. */
   readonly flip: boolean;
@@ -31,6 +32,8 @@ export interface Method<Settings extends object = object> {
   readonly paper: string;
   /** What it cannot do without, besides the victim. */
   readonly needs: { readonly training: boolean; readonly clean: boolean };
+  /** In what arithmetic it computes, besides evaluation's: whether it trains, scores rows, fits a classifier or bounds. */
+  readonly computes: readonly ('training' | 'scoring' | 'fitting')[];
   readonly defaults: Settings;
   /** In words, for the command line. */
   readonly help: { readonly [K in keyof Settings]: string };
@@ -44,7 +47,10 @@ export interface Method<Settings extends object = object> {
  *
  * @throws PadFtError ERR_OPTION without any, ERR_DATA when a class has none
  */
-export function requireClean(method: Pick<Method, 'name'>, { clean, victim }: MethodInput): Dataset {
+export function requireClean(
+  method: Pick<Method, 'name'>,
+  { clean, victim }: Pick<MethodInput, 'clean' | 'victim'>,
+): Dataset {
   if (clean === null) {
     const message = `clean: ${method.name} needs images known to be clean: name a folder of them, or take a method that needs none`;
     throw new PadFtError('ERR_OPTION', message, { details: { path: 'clean', method: method.name } });

@@ -16,6 +16,7 @@ export const mmBm: Method<MmBmSettings> = {
   title: 'MM-BM: bounds fitted on clean images',
   paper: 'H. Wang et al., MM-BD, IEEE S&P 2024',
   needs: { training: false, clean: true },
+  computes: ['fitting'],
   defaults: { steps, batchSize, learningRate, lambda },
   help: {
     steps: 'Adam steps',

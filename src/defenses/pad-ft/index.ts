@@ -210,7 +210,13 @@ function stageEvaluation(context: DefenseContext, stage: DefenseProgress['stage'
   };
 }
 
-function requireEveryLabel(purified: Uint32Array, data: Dataset): void {
+/**
+ * Refuses a D_c that lacks a label: what is fitted to it would unlearn that.
+ *
+ * @internal Shared with `methods/`.
+ * @throws PadFtError ERR_DATA
+ */
+export function requireEveryLabel(purified: Uint32Array, data: Dataset): void {
   const labels = data.labels();
   const seen = new Set(Array.from(purified, (row) => labels[row]));
   for (let label = 0; label < data.classes; label++) {
@@ -261,7 +267,7 @@ export function collapse({
   if (stage !== 'pad-ft' || tuning === null || tuning.last.accuracy >= 0.5) return null;
   const share = (100 * tuning.last.accuracy).toFixed(1);
   const gate = settings.holdout === 0 ? '; without held-out rows no gate could refuse it' : '';
-  return `the repaired model is not usable: it classifies ${share} % of its own purified rows${gate}`;
+  return `the repaired model is not usable: in its last epoch it classified ${share} % of its own purified rows${gate}`;
 }
 
 interface ResultParts extends Omit<PadFtResult, 'model' | 'stage' | 'costs' | typeof Symbol.dispose> {

@@ -296,17 +296,18 @@ function checkClip(clip: ClipSettings): void {
   number('clip.margin', clip.margin, -1e6, 1e6);
 }
 
-export function checkTune(tune: TuneSettings): void {
-  integer('tune.epochs', tune.epochs, 1, 1e6);
-  integer('tune.batchSize', tune.batchSize, 1, 1 << 20);
-  number('tune.learningRate', tune.learningRate, 0, 1e6);
-  number('tune.momentum', tune.momentum, 0, 1);
-  number('tune.weightDecay', tune.weightDecay, 0, 1e6);
-  number('tune.beta', tune.beta, 0, 1);
-  if (!(tune.alpha > 0 && tune.alpha <= 1)) throw invalidOption('tune.alpha', 'a number in (0, 1]', tune.alpha);
-  boolean('tune.flip', tune.flip);
-  number('tune.jitter', tune.jitter, 0, 1);
-  integer('tune.draws', tune.draws, 0, 4096);
-  number('tune.nu', tune.nu, 0, 1e12);
-  number('tune.margin', tune.margin, -1e6, 1e6);
+/** `group` opens the paths of its errors. */
+export function checkTune(tune: TuneSettings, group = 'tune'): void {
+  integer(`${group}.epochs`, tune.epochs, 1, 1e6);
+  integer(`${group}.batchSize`, tune.batchSize, 1, 1 << 20);
+  number(`${group}.learningRate`, tune.learningRate, 0, 1e6);
+  number(`${group}.momentum`, tune.momentum, 0, 1);
+  number(`${group}.weightDecay`, tune.weightDecay, 0, 1e6);
+  number(`${group}.beta`, tune.beta, 0, 1);
+  if (!(tune.alpha > 0 && tune.alpha <= 1)) throw invalidOption(`${group}.alpha`, 'a number in (0, 1]', tune.alpha);
+  boolean(`${group}.flip`, tune.flip);
+  number(`${group}.jitter`, tune.jitter, 0, 1);
+  integer(`${group}.draws`, tune.draws, 0, 4096);
+  number(`${group}.nu`, tune.nu, 0, 1e12);
+  number(`${group}.margin`, tune.margin, -1e6, 1e6);
 }

@@ -113,7 +113,7 @@ function scoringPrecision({ victim, evaluation }: PurifyInput): NativePrecision 
  * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show, extrapolated
  * from their middle half, since some of those rows may be planted too; the score
  * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
- * their margin. One pass for the ranges and one scoring pass a statistic, and one as it is; no gradient, no clean data, no
+ * their margin. Two passes over a sample for the ranges and one scoring pass a statistic, and one as it is; no gradient, no clean data, no
  * guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
  * verdict is drawn from thousands of them.
  */
@@ -244,8 +244,9 @@ export function selectRows(
 ): Purification {
   const { clear, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
   const candidates = Uint8Array.from(scores.eligible);
-  // The paper's D_c are the rows of smallest loss, whatever they look like; its suspects, rows of large loss, leave nothing.
-  if (settings.purifier !== 'sce') for (const suspect of suspects) candidates[suspect.row] = 0;
+  // The paper's D_c are the rows of smallest loss, whatever they look like: its suspects, of large loss, stay where they are.
+  const literal = settings.purifier === 'sce' && settings.pool === 0;
+  if (!literal) for (const suspect of suspects) candidates[suspect.row] = 0;
   const attacked = new Set(verdict.attacked);
   // Inside an attacked label a row that is no suspect may still be planted: only the surely clean ones stand for it. It
   // must be there: bounds that deny the target label altogether would otherwise cost nothing.

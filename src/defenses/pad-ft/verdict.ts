@@ -132,7 +132,12 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
     };
   });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
-  return { clear, labels: verdicts, suspects, verdict: summarise(verdicts, settings.purifier === 'sce' ? [] : near) };
+  return {
+    clear,
+    labels: verdicts,
+    suspects,
+    verdict: summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null),
+  };
 }
 
 /** Robust z of the labels that can be judged, among themselves; 0 for the others. */
@@ -144,7 +149,8 @@ function zAmong(spreads: readonly number[], judged: readonly boolean[]): readonl
   return spreads.map((_, label) => found.get(label) ?? 0);
 }
 
-function summarise(labels: readonly LabelVerdict[], closest: readonly number[]): Verdict {
+function summarise(labels: readonly LabelVerdict[], closest: readonly number[], judges: boolean): Verdict {
+  if (!judges) return { attacked: [], near: [], text: 'no verdict: this purifier ranks the rows and accuses none' };
   const attacked = labels.filter((label) => label.attacked);
   const near = attacked.length === 0 ? closest : [];
   const small = labels.filter((label) => label.eligible < LEAST_ROWS);
