@@ -6,7 +6,6 @@ import {
   type PlannedMethod,
 } from '../defenses/methods/index.js';
 import { evaluate } from '../evaluate.js';
-import { openFolder, removeFile } from '../formats/folder.js';
 import type { Model } from '../model.js';
 import { saveModel } from '../model-file.js';
 import { requireFit } from '../model-fit.js';
@@ -20,7 +19,7 @@ import {
   removeCard,
   writeCard,
 } from '../report/card.js';
-import { DEFENDED, SUSPECTS } from '../report/defense-files.js';
+import { DEFENDED, openDefenseFolder } from '../report/defense-files.js';
 import { describeEnvironment, methodPrecision } from '../report/environment.js';
 import { judgeMethod, type MethodFigures } from '../report/judge.js';
 import { formatTable } from '../report/table.js';
@@ -53,11 +52,9 @@ export async function defendWithMethod(
 
   progress.stage(`defend by ${planned.name}`);
   const request = { victim, training: data.train, clean: clean?.train ?? null, flip: data.flip, seed: flags.seed };
-  // A method that refuses what it was given leaves the folder as it was; one that fails leaves no older result in it.
+  // A method that refuses what it was given leaves the folder as it was.
   checkMethodRequest(planned, request);
-  await openFolder(flags.out, [DEFENDED, SUSPECTS, CARD_FILE]);
-  await removeCard(flags.out);
-  for (const name of [DEFENDED, SUSPECTS]) await removeFile(join(flags.out, name));
+  await openDefenseFolder(flags.out);
   const evaluation = { ...runContext(session, planned.name), precision };
   const result = await defendByMethod(planned, request, evaluation);
   using model = result.model;

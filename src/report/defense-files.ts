@@ -4,7 +4,7 @@ import type { PadFtResult } from '../defenses/pad-ft/index.js';
 import type { Suspect } from '../defenses/pad-ft/verdict.js';
 import { PadFtError } from '../errors.js';
 import { type WrittenFile, writeFileAtomic } from '../formats/atomic-file.js';
-import { removeFile } from '../formats/folder.js';
+import { openFolder, removeFile } from '../formats/folder.js';
 import type { Model } from '../model.js';
 import { saveModel } from '../model-file.js';
 import { CARD_FILE, type CardFile, readCard, removeCard } from './card.js';
@@ -13,6 +13,18 @@ import { CARD_FILE, type CardFile, readCard, removeCard } from './card.js';
 export const DEFENDED = 'defended.safetensors';
 /** And, beside it, the rows that look planted. */
 export const SUSPECTS = 'suspects.csv';
+
+/**
+ * Makes the folder of one defence, and takes away what an earlier one left in it: before the work and not after it, since a
+ * defence that fails must not leave an older result to be taken for its own.
+ *
+ * @throws PadFtError ERR_FILE_WRITE
+ */
+export async function openDefenseFolder(folder: string): Promise<void> {
+  await openFolder(folder, [DEFENDED, SUSPECTS, CARD_FILE]);
+  await removeCard(folder);
+  for (const name of [DEFENDED, SUSPECTS]) await removeFile(join(folder, name));
+}
 
 /** The files of a defence inside a run's folder. */
 export function defenseFiles(name: string) {

@@ -10,14 +10,13 @@ import {
 } from '../../defenses/pad-ft/options.js';
 import type { LabelVerdict } from '../../defenses/pad-ft/verdict.js';
 import { PadFtError } from '../../errors.js';
-import { openFolder, removeFile } from '../../formats/folder.js';
 import { counted } from '../../formats/plural.js';
 import type { Model } from '../../model.js';
 import { saveModel } from '../../model-file.js';
 import { requireFit } from '../../model-fit.js';
 import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../../poisoned-set-file.js';
-import { CARD_FILE, type CardFile, makeCard, makeRow, type RunCard, removeCard, writeCard } from '../../report/card.js';
-import { DEFENDED, SUSPECTS, writeSuspects } from '../../report/defense-files.js';
+import { CARD_FILE, type CardFile, makeCard, makeRow, type RunCard, writeCard } from '../../report/card.js';
+import { DEFENDED, openDefenseFolder, SUSPECTS, writeSuspects } from '../../report/defense-files.js';
 import { defensePrecision, describeEnvironment } from '../../report/environment.js';
 import { type DefenseFigures, judgeDefense, judgeVictim } from '../../report/judge.js';
 import { formatTable } from '../../report/table.js';
@@ -190,10 +189,7 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
   requireFit(victim, flags.model, data.train, flags.data);
   const { train } = data;
   for (const text of smallSetWarnings(padFtSettings(options), train.labels(), train.classes)) progress.warning(text);
-  await openFolder(flags.out, [DEFENDED, SUSPECTS, CARD_FILE]);
-  // Before the work and not after it: a defence that fails must not leave an older result to be taken for its own.
-  await removeCard(flags.out);
-  for (const name of [DEFENDED, SUSPECTS]) await removeFile(join(flags.out, name));
+  await openDefenseFolder(flags.out);
 
   progress.stage(`defend, preset ${flags.preset}`);
   using result = await padFt(victim, data.train, optionsForData(options, data), {
