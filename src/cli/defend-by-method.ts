@@ -10,15 +10,7 @@ import type { Model } from '../model.js';
 import { saveModel } from '../model-file.js';
 import { requireFit } from '../model-fit.js';
 import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../poisoned-set-file.js';
-import {
-  CARD_FILE,
-  type CardMethod,
-  type MethodRow,
-  makeCard,
-  type RunCard,
-  removeCard,
-  writeCard,
-} from '../report/card.js';
+import { type CardMethod, type MethodRow, makeCard, type RunCard, writeCard } from '../report/card.js';
 import { DEFENDED, openDefenseFolder } from '../report/defense-files.js';
 import { describeEnvironment, methodPrecision } from '../report/environment.js';
 import { judgeMethod, type MethodFigures } from '../report/judge.js';
