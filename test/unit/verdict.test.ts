@@ -11,6 +11,8 @@ interface Group {
   readonly clean: number;
   readonly planted?: number;
   readonly at?: number;
+  /** Standard deviation of the planted ones' scores. */
+  readonly width?: number;
 }
 
 /** Scores as a purifier gives them; every row eligible unless `wrong` rows of a label are misclassified. */
@@ -18,9 +20,9 @@ function madeScores(groups: readonly Group[], { wrong = 0, seed = 1 } = {}) {
   const random = new Random(seed);
   // Sum of twelve uniform numbers: a Gaussian but for tails nobody has seen.
   const normal = () => Array.from({ length: 12 }, () => random.uniform()).reduce((sum, x) => sum + x, -6);
-  const rows = groups.flatMap(({ clean, planted = 0, at = 8 }, label) => [
+  const rows = groups.flatMap(({ clean, planted = 0, at = 8, width = 1 }, label) => [
     ...Array.from({ length: clean }, (_, i) => ({ label, score: normal(), planted: false, eligible: i >= wrong })),
-    ...Array.from({ length: planted }, () => ({ label, score: at + normal(), planted: true, eligible: true })),
+    ...Array.from({ length: planted }, () => ({ label, score: at + width * normal(), planted: true, eligible: true })),
   ]);
   const labels = Int32Array.from(rows, ({ label }) => label);
   const eligible = Uint8Array.from(rows, (row) => (row.eligible ? 1 : 0));
@@ -104,6 +106,25 @@ describe('the verdict', () => {
     expect(few?.verdict.text).toMatch(
       /^no evidence of a backdoor; label 0 comes near it \(Ashman's D 3\.\d\d, gain 0\.1\d\d\)$/,
     );
+  });
+
+  // A wide planted part: the groups are told apart by a large gain, but they overlap.
+  const blurred: Group = { clean: 900, planted: 100, at: 6.5, width: 4 };
+
+  it('takes overlapping parts for a sign where a tenth of many labels is planted, and of one label for none', () => {
+    const alone = judged([blurred, ...new Array<Group>(9).fill(CLEAN)], { seed: 3 });
+    expect(alone.labels[0]?.separation).toBeGreaterThan(2);
+    expect(alone.labels[0]?.separation).toBeLessThan(SETTINGS.verdictSeparation);
+    expect(alone.labels[0]?.gain).toBeGreaterThan(2 * SETTINGS.verdictGain);
+    expect(alone.labels[0]?.z).toBeLessThan(6);
+    expect(alone.verdict.attacked).toEqual([]);
+    const two = judged([blurred, blurred, ...new Array<Group>(8).fill(CLEAN)], { seed: 3 });
+    expect(two.verdict.attacked).toEqual([]);
+    const many = judged([blurred, blurred, blurred, ...new Array<Group>(7).fill(CLEAN)], { seed: 3 });
+    expect(many.verdict.attacked).toEqual([0, 1, 2]);
+    const right = many.suspects.filter(({ row }) => many.planted[row]).length;
+    expect(right / many.suspects.length).toBeGreaterThan(0.9);
+    expect(right).toBeGreaterThan(200);
   });
 
   it('compares spreads with those of labels that can be judged', () => {
