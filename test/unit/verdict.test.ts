@@ -122,6 +122,12 @@ describe('the verdict', () => {
     expect(two.verdict.attacked).toEqual([]);
     const many = judged([blurred, blurred, blurred, ...new Array<Group>(7).fill(CLEAN)], { seed: 3 });
     expect(many.verdict.attacked).toEqual([0, 1, 2]);
+    // Once three labels are so, a fourth is told by its gain, though its parts stand no further apart than 2.
+    const flat: Group = { clean: 850, planted: 150, at: 5, width: 4 };
+    const fourth = judged([blurred, blurred, blurred, flat, ...new Array<Group>(6).fill(CLEAN)], { seed: 3 });
+    expect(fourth.labels[3]?.separation).toBeLessThan(2);
+    expect(fourth.labels[3]?.gain).toBeGreaterThan(2 * SETTINGS.verdictGain);
+    expect(fourth.verdict.attacked).toEqual([0, 1, 2, 3]);
     const right = many.suspects.filter(({ row }) => many.planted[row]).length;
     expect(right / many.suspects.length).toBeGreaterThan(0.9);
     expect(right).toBeGreaterThan(200);
