@@ -13,7 +13,7 @@ import { SCALES, type Scale, trainSettings } from './scales.js';
 
 /** Raised when the same settings would make another victim, or another defence, than before: no cell is taken over then. */
 const VICTIM_FORMAT = 1;
-const DEFENSE_FORMAT = 3;
+const DEFENSE_FORMAT = 4;
 
 /** A victim of the grid: one training, named by what it depends on and by nothing else. */
 export interface VictimCell {

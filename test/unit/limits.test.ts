@@ -32,8 +32,10 @@ test('extrapolated limits are near the quantile of clean rows, and stay there wh
     expect(seen[i]).toBeGreaterThan(45);
   }
   // By hand: 2 + (z(0.95) / z(0.75) = 2.43867) · (3 − 2), and never below zero.
-  const made = async (q: number) => Float32Array.of(q === 0.5 ? 2 : 3, q === 0.5 ? -9 : -8);
-  const [above, below] = await limitsFrom(made, settings);
+  const made = async (q: number) => Float32Array.from(q === 0.5 ? [2, -9, 2] : q === 0.75 ? [3, -8, 3] : [9, 9, 4]);
+  const [above, below, lower] = await limitsFrom(made, settings);
   expect(above).toBeCloseTo(4.43867, 4);
   expect(below).toBe(0);
+  // Where the rows themselves stay lower, theirs: not every channel is anything like normal.
+  expect(lower).toBe(4);
 });

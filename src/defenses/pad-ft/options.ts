@@ -36,8 +36,9 @@ export interface PurifySettings {
   /** cross-label: the limits are this quantile of what rows of the other labels show … */
   readonly quantile: number;
   /**
-   * … as those rows have it (`observed`), or `extrapolated` from their median and third quartile as if they were normal:
-   * then up to a quarter of those rows may be planted themselves, as under all-to-all, and the limits stay.
+   * … as those rows have it (`observed`), or the lower of that and one `extrapolated` from their median and third quartile
+   * as if they were normal: then up to a quarter of those rows may be planted themselves, as under all-to-all, and the
+   * limits stay.
    */
   readonly limits: (typeof LIMITS)[number];
   /** cross-label: the statistic of a channel's map that is limited; `both` scores under each and takes the worse. */

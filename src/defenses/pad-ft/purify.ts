@@ -113,7 +113,7 @@ function scoringPrecision({ victim, evaluation }: PurifyInput): NativePrecision 
  * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show, extrapolated
  * from their middle half, since some of those rows may be planted too; the score
  * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
- * their margin. Two passes over a sample for the ranges and one scoring pass a statistic, and one as it is; no gradient, no clean data, no
+ * their margin. Three passes over a sample for the ranges and one scoring pass a statistic, and one as it is; no gradient, no clean data, no
  * guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
  * verdict is drawn from thousands of them.
  */
@@ -138,17 +138,21 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
 }
 
 /**
- * The limits at a quantile: observed, or median + z(q) / z(0.75) · (third quartile − median), the quantile of a normal
- * distribution with that middle. `ranges` gives any observed quantile of every channel.
+ * The limits at a quantile: observed, or the lower of that and median + z(q) / z(0.75) · (third quartile − median), the
+ * quantile of a normal distribution with that middle. `ranges` gives any observed quantile of every channel.
  */
 export async function limitsFrom(
   ranges: (quantile: number) => Promise<Float32Array>,
   { quantile, limits }: Pick<PurifySettings, 'quantile' | 'limits'>,
 ): Promise<Float32Array> {
-  if (limits === 'observed') return ranges(quantile);
+  const observed = await ranges(quantile);
+  if (limits === 'observed') return observed;
   const [middle, quartile] = [await ranges(0.5), await ranges(0.75)];
   const reach = normalQuantile(quantile) / normalQuantile(0.75);
-  return middle.map((value, channel) => Math.max(0, value + reach * ((quartile[channel] as number) - value)));
+  return middle.map((value, channel) => {
+    const extrapolated = Math.max(0, value + reach * ((quartile[channel] as number) - value));
+    return Math.min(observed[channel] as number, extrapolated);
+  });
 }
 
 /** Drop scores under one kind of limit, and the best label but the given one under it. */
