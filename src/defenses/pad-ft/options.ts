@@ -23,7 +23,7 @@ export type ControllerName = (typeof CONTROLLERS)[number];
 export const BOUND_KINDS = ['max', 'mean', 'both'] as const;
 export type BoundKind = (typeof BOUND_KINDS)[number];
 
-export const LIMITS = ['extrapolated', 'observed'] as const;
+export const LIMITS = ['observed', 'extrapolated'] as const;
 
 export interface PurifySettings {
   readonly purifier: PurifierName;
@@ -38,7 +38,7 @@ export interface PurifySettings {
   /**
    * … as those rows have it (`observed`), or the lower of that and one `extrapolated` from their median and third quartile
    * as if they were normal: then up to a quarter of those rows may be planted themselves, as under all-to-all, and the
-   * limits stay.
+   * limits stay. Tighter limits cost clean rows their margin too: a net that learnt little is judged worse by them.
    */
   readonly limits: (typeof LIMITS)[number];
   /** cross-label: the statistic of a channel's map that is limited; `both` scores under each and takes the worse. */
@@ -142,7 +142,7 @@ const PURIFY: PurifySettings = {
   pool: 0,
   alpha: 0.1,
   quantile: 0.95,
-  limits: 'extrapolated',
+  limits: 'observed',
   statistic: 'both',
   rowsPerLabel: 400,
   rounds: 3,

@@ -110,10 +110,9 @@ function scoringPrecision({ victim, evaluation }: PurifyInput): NativePrecision 
 
 /**
  * Cross-label purification. A trigger drives channels beyond what images of *other* labels drive them to. On the rows
- * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show, extrapolated
- * from their middle half, since some of those rows may be planted too; the score
+ * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show; the score
  * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
- * their margin. Three passes over a sample for the ranges and one scoring pass a statistic, and one as it is; no gradient, no clean data, no
+ * their margin. One pass over a sample for the ranges (three where limits are extrapolated) and one scoring pass a statistic, and one as it is; no gradient, no clean data, no
  * guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
  * verdict is drawn from thousands of them.
  */
