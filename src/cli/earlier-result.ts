@@ -59,8 +59,8 @@ export function refuseEarlierResult(
 ): void {
   for (const other of Object.keys(KINDS) as ResultKind[]) {
     if (other === kind || !holds(out, other)) continue;
-    const { what, files } = KINDS[other];
-    const path = join(out, files.at(-1) as string);
+    const { what, files: telling } = KINDS[other];
+    const path = join(out, telling.at(-1) as string);
     throw refusal('--out', path, `${out} holds ${what} (${path}), which this would spoil; name another folder`);
   }
   if (overwrite === true) return;

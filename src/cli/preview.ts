@@ -36,7 +36,8 @@ export function checkSheet(path: string, made?: string): void {
 }
 
 /**
- * Writes images as one picture, in the format that its name asks for (`checkSheet`), row by row from the top left, each pixel drawn 3×3 on white.
+ * Writes images as one picture, in the format that its name asks for (`checkSheet`), row by row from the top left, each
+ * pixel drawn 3×3 on white.
  *
  * @throws PadFtError ERR_OPTION, ERR_FILE_WRITE
  */

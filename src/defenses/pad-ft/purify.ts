@@ -112,8 +112,8 @@ function scoringPrecision({ victim, evaluation }: PurifyInput): NativePrecision 
  * Cross-label purification. A trigger drives channels beyond what images of *other* labels drive them to. On the rows
  * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show; the score
  * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
- * their margin. One pass over a sample for the ranges (three where limits are extrapolated) and one scoring pass a statistic, and one as it is; no gradient, no clean data, no
- * guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
+ * their margin. One pass over a sample for the ranges (three where limits are extrapolated) and one scoring pass a
+ * statistic, and one as it is; no gradient, no clean data, no guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
  * verdict is drawn from thousands of them.
  */
 export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
