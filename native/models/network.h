@@ -51,6 +51,7 @@ struct EvalPass {
   bool collect = false;              ///< fill `collected` with one [N, C] statistic a site
   Statistic statistic = Statistic::mean;
   std::vector<at::Tensor> collected;
+  std::vector<at::Tensor>* maps = nullptr;  ///< takes the map that each stage ends with, [N, C, H, W] in `precision`
 };
 
 class Network {
@@ -72,9 +73,12 @@ class Network {
   /// Call after writing to the state: cached folded weights are made again.
   void state_changed() { ++version_; }
 
-  /// Training-mode forward on images in [0, 1] (channels-last) → logits float32 [N, classes]. Only between
-  /// begin_training() and end_training().
-  virtual at::Tensor train_logits(const at::Tensor& images) = 0;
+  /// Training-mode backbone: images in [0, 1] (channels-last) → features float32 [N, feature_count]; `maps`, when given,
+  /// takes the map that each stage ends with. Only between begin_training() and end_training().
+  virtual at::Tensor train_features(const at::Tensor& images, std::vector<at::Tensor>* maps = nullptr) = 0;
+  /// Training-mode classifier: features → logits float32 [N, classes].
+  virtual at::Tensor train_classify(const at::Tensor& features) const = 0;
+  at::Tensor train_logits(const at::Tensor& images) { return train_classify(train_features(images)); }
 
   /// Evaluation-mode backbone: images in [0, 1] → features float32 [N, feature_count].
   virtual at::Tensor features(const at::Tensor& images, EvalPass& pass) = 0;
@@ -94,6 +98,8 @@ class Network {
 
   at::Tensor& flat_weights() { return weights_; }
   at::Tensor& gradients() { return gradients_; }
+  /// Running statistics of every batch norm, one flat buffer: a training-mode pass moves them.
+  at::Tensor& flat_statistics() { return statistics_; }
   /// How many batches the running statistics have seen.
   virtual void count_batches(int64_t batches) = 0;
 
@@ -109,6 +115,7 @@ class Network {
   NetworkOptions options_;
   at::Tensor weights_;    // float32, all learned parameters, each tensor at an aligned offset
   at::Tensor gradients_;  // the same layout, while training
+  at::Tensor statistics_;
   std::vector<NamedTensor> state_;
   int64_t parameter_count_ = 0;
   uint64_t version_ = 0;

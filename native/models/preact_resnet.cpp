@@ -154,7 +154,7 @@ class PreActResNet18 final : public Network {
     if (low_gradients_.defined()) low_gradients_.zero_();
   }
 
-  Tensor train_logits(const Tensor& images) override {
+  Tensor train_features(const Tensor& images, std::vector<Tensor>* maps) override {
     auto x = conv(normalise(images, input_mean_, input_std_, leaves_.stem.scalar_type()), leaves_.stem, 1);
     for (size_t b = 0; b < blocks_.size(); ++b) {
       auto& first = norm_leaves_[2 * b];
@@ -164,9 +164,13 @@ class PreActResNet18 final : public Network {
       const auto h = conv(a, leaves_.conv1[b], blocks_[b].stride);
       x = conv(batch_norm_relu(h, second.weight, second.bias, second.mean, second.var), leaves_.conv2[b], 1);
       x = x.add_(shortcut);
+      if (maps && ends_stage(b)) maps->push_back(x);
     }
-    const auto pooled = x.mean({2, 3}).to(at::kFloat);
-    return at::addmm(leaves_.linear_bias, pooled, leaves_.linear_weight.t());
+    return x.mean({2, 3}).to(at::kFloat);
+  }
+
+  Tensor train_classify(const Tensor& features) const override {
+    return at::addmm(leaves_.linear_bias, features, leaves_.linear_weight.t());
   }
 
   Tensor features(const Tensor& images, EvalPass& pass) override {
@@ -206,6 +210,7 @@ class PreActResNet18 final : public Network {
         h = clip(at::conv2d(a, folded.conv1[b], folded.bias1[b], block.stride, /*padding=*/1), Tensor(), Tensor(), true);
       }
       x = add_conv(shortcut, h, folded.conv2[b]);
+      if (pass.maps && ends_stage(b)) pass.maps->push_back(x.clone());  // the next site writes into x
     }
     return x.to(at::kFloat).mean({2, 3});
   }
@@ -215,6 +220,8 @@ class PreActResNet18 final : public Network {
   }
 
  private:
+  bool ends_stage(size_t block) const { return block + 1 == blocks_.size() || blocks_[block + 1].stride != 1; }
+
   static Tensor conv(const Tensor& x, const Tensor& weight, int64_t stride, const Tensor& bias = {}) {
     const int64_t padding = weight.size(2) / 2;
     if (padding == 0 && x.device().is_cpu() && weight.size(1) % 8 != 0) return pointwise(x, weight, stride);
@@ -386,7 +393,7 @@ class PreActResNet18 final : public Network {
   std::vector<Block> blocks_;
   std::vector<ClipSiteInfo> sites_;
   int64_t convolution_numel_ = 0, norm_numel_ = 0, statistic_numel_ = 0;  // padding included
-  Tensor statistics_, counters_, input_mean_, input_std_;
+  Tensor counters_, input_mean_, input_std_;
   Weights master_;
   std::vector<BatchNorm> norms_;
   Folded folded_;

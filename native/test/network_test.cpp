@@ -240,6 +240,28 @@ CASE("network", "training mode: logits, gradients and running statistics equal t
   }
 }
 
+CASE("network", "both modes give the map that each stage ends with") {
+  const auto network = seasoned_network();
+  const auto input = images();
+  for (const bool training : {false, true}) {
+    at::NoGradGuard no_grad;
+    Reference reference(*network);
+    reference.forward(input, training);
+    std::vector<at::Tensor> maps;
+    if (training) {
+      network->begin_training(Precision::fp32);
+      network->train_features(input, &maps);
+      network->end_training();
+    } else {
+      EvalPass pass;
+      pass.maps = &maps;
+      network->features(input, pass);
+    }
+    EXPECT_EQUAL(maps.size(), size_t{4});
+    for (size_t stage = 0; stage < maps.size(); ++stage) EXPECT_CLOSE(maps[stage], reference.maps[stage], 1e-4);
+  }
+}
+
 CASE("network", "bfloat16 evaluation stays near float32, under bounds too") {
   const auto network = seasoned_network();
   const auto input = images();

@@ -131,6 +131,7 @@ at::Tensor Reference::site(const at::Tensor& x, const std::string& norm, bool tr
 at::Tensor Reference::forward(const at::Tensor& images, bool training, const BoundSet& bounds) {
   sites.clear();
   unbounded.clear();
+  maps.clear();
   offset_ = 0;
   auto x = convolve((images.contiguous() - mean_) / std_, weight("conv1.weight"), 1);
   for (int stage = 1; stage <= 4; ++stage) {
@@ -143,6 +144,7 @@ at::Tensor Reference::forward(const at::Tensor& images, bool training, const Bou
       const auto h = convolve(a, weight(name + ".conv1.weight"), stride);
       x = convolve(site(h, name + ".bn2", training, bounds), weight(name + ".conv2.weight"), 1) + shortcut;
     }
+    maps.push_back(x);
   }
   features = x.mean({2, 3});
   return at::addmm(weight("linear.bias"), features, weight("linear.weight").t());

@@ -49,6 +49,7 @@ struct Reference {
   std::vector<NamedTensor> weights;  ///< copies of the state; learned ones are leaves of autograd
   std::vector<at::Tensor> sites;     ///< of the last forward: each site's activations after the bounds
   std::vector<at::Tensor> unbounded;  ///< the same before the mean's bound
+  std::vector<at::Tensor> maps;      ///< of the last forward: what each stage ends with
   at::Tensor features;               ///< of the last forward: what the classifier saw
 
  private:
