@@ -96,6 +96,7 @@ const epoch = (trainer, set, precision, batch, augment, seed) =>
       seed,
       precision,
       recipe: null,
+      objective: null,
     }),
   );
 const tuner = (model, set, precision, draws) =>

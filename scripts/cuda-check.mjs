@@ -39,6 +39,7 @@ async function results(device) {
     seed: 3,
     precision: 'fp32',
     recipe: null,
+    objective: null,
   };
   out.loss = [(await trainer.epoch(data.native, epoch).promise).loss];
   const recipe = { rate: 0.1, crossRatio: 2, rotation: 10, target: 0, grid };

@@ -142,7 +142,7 @@ export async function train(
       const result = await runJob(context.signal, () =>
         trainer.epoch(
           data.native,
-          { batchSize, dropLast, cropPadding, flip, learningRate: rates, seed, precision, recipe },
+          { batchSize, dropLast, cropPadding, flip, learningRate: rates, seed, precision, recipe, objective: null },
           context.onProgress,
         ),
       );

@@ -15,6 +15,7 @@ const napi_type_tag kModelTag = {0x2c8e91f6d35b4077, 0xb1740ae96c2df583};
 const napi_type_tag kTrainerTag = {0xd94f3a02b8174e6c, 0x85e6c91370ad2b4f};
 const napi_type_tag kFitterTag = {0x17b5e8c9402f4d3a, 0xac09d7365be184f2};
 const napi_type_tag kTunerTag = {0xe3620fd1a97c48b5, 0x904b1c8de5f72a36};
+const napi_type_tag kMaskerTag = {0x5ad27c3e816f49b0, 0xc8f31be0749a2d65};
 
 Addon& addon_of(Napi::Env env) { return *env.GetInstanceData<Addon>(); }
 
@@ -28,12 +29,14 @@ Addon::Addon(Napi::Env env, Napi::Object exports) {
                         InstanceMethod("createTrainer", &Addon::create_trainer),
                         InstanceMethod("createBoundsFitter", &Addon::create_bounds_fitter),
                         InstanceMethod("createClassifierTuner", &Addon::create_classifier_tuner),
+                        InstanceMethod("createNeuronMasker", &Addon::create_neuron_masker),
                         InstanceMethod("cancelAll", &Addon::cancel_all)});
   dataset = Napi::Persistent(DatasetWrap::define(env));
   model = Napi::Persistent(ModelWrap::define(env));
   trainer = Napi::Persistent(TrainerWrap::define(env));
   fitter = Napi::Persistent(FitterWrap::define(env));
   tuner = Napi::Persistent(TunerWrap::define(env));
+  masker = Napi::Persistent(MaskerWrap::define(env));
   // worker.terminate() ends an environment in the middle of a job: stop its jobs and wait, or the compute thread would
   // call into an environment that is gone.
   env.AddCleanupHook([this] { Worker::instance().cancel_and_wait(this, 60); });
@@ -233,6 +236,27 @@ Napi::Value Addon::create_classifier_tuner(const Napi::CallbackInfo& info) {
                                                    optional_dataset(info[2], "suspects"), options);
     auto object = TunerWrap::make(info.Env(), std::move(tuner));
     TunerWrap::Unwrap(object)->model_slot = wrap.slot();
+    return Napi::Value(object);
+  });
+}
+
+Napi::Value Addon::create_neuron_masker(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto& wrap = ModelWrap::unwrap(info[0], "model");
+    const Fields fields(info[2], "anp");
+    MaskerOptions options;
+    options.batch_size = fields.integer("batchSize", 2, 1 << 20);
+    options.epsilon = fields.number("epsilon", 0, 1e3);
+    options.alpha = fields.number("alpha", 0, 1);
+    options.learning_rate = fields.number("learningRate", 0, 1e6);
+    options.momentum = fields.number("momentum", 0, 1);
+    options.crop_padding = fields.integer("cropPadding", 0, 64);
+    options.flip = fields.boolean("flip");
+    options.seed = fields.seed("seed");
+    options.precision = to_precision(fields, wrap.core()->device());
+    auto masker = std::make_shared<NeuronMasker>(wrap.core(), *DatasetWrap::unwrap(info[1], "data").core(), options);
+    auto object = MaskerWrap::make(info.Env(), std::move(masker));
+    MaskerWrap::Unwrap(object)->model_slot = wrap.slot();
     return Napi::Value(object);
   });
 }

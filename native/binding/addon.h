@@ -1,4 +1,4 @@
-// The addon and its five handle classes. Each class: constructor from C++ only, methods that check, start a task and
+// The addon and its six handle classes. Each class: constructor from C++ only, methods that check, start a task and
 // convert. No mathematics here.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include "core/bounds_fitter.h"
 #include "core/classifier_tuner.h"
 #include "core/dataset.h"
+#include "core/neuron_masker.h"
 #include "core/trainer.h"
 #include "convert.h"
 #include "handle.h"
@@ -31,9 +32,9 @@ class Addon;
 Addon& addon_of(Napi::Env env);
 
 /// One tag a class, so that a handle of another kind, or a plain object, is refused and never reinterpreted.
-extern const napi_type_tag kDatasetTag, kModelTag, kTrainerTag, kFitterTag, kTunerTag;
+extern const napi_type_tag kDatasetTag, kModelTag, kTrainerTag, kFitterTag, kTunerTag, kMaskerTag;
 
-/// Shared by the five classes: what is wrapped, its slot, and its disposal.
+/// Shared by the classes: what is wrapped, its slot, and its disposal.
 template <class Self, class Core>
 class Wrap : public Napi::ObjectWrap<Self> {
  public:
@@ -133,7 +134,7 @@ class ModelWrap final : public Wrap<ModelWrap, Network> {
   Napi::Value maximum_margins(const Napi::CallbackInfo& info);
 };
 
-/// A trainer, a fitter and a tuner work on a model: they keep its slot, so that one job at a time touches it.
+/// A trainer, a fitter, a tuner and a masker work on a model: they keep its slot, so that one job at a time touches it.
 template <class Self, class Core>
 class WorkerWrap : public Wrap<Self, Core> {
  public:
@@ -201,11 +202,25 @@ class TunerWrap final : public WorkerWrap<TunerWrap, ClassifierTuner> {
   Napi::Value epoch(const Napi::CallbackInfo& info);
 };
 
+class MaskerWrap final : public WorkerWrap<MaskerWrap, NeuronMasker> {
+ public:
+  using WorkerWrap::WorkerWrap;
+  static Napi::FunctionReference& constructor(Napi::Env env);
+  static const napi_type_tag& tag() { return kMaskerTag; }
+  static const char* kind() { return "neuron masker"; }
+  static Napi::Function define(Napi::Env env);
+  void dispose(const Napi::CallbackInfo& info) { free(info.Env()); }
+
+ private:
+  Napi::Value steps(const Napi::CallbackInfo& info);
+  Napi::Value mask(const Napi::CallbackInfo& info);
+};
+
 class Addon final : public Napi::Addon<Addon> {
  public:
   Addon(Napi::Env env, Napi::Object exports);
 
-  Napi::FunctionReference dataset, model, trainer, fitter, tuner;
+  Napi::FunctionReference dataset, model, trainer, fitter, tuner, masker;
 
  private:
   Napi::Value runtime(const Napi::CallbackInfo& info);
@@ -218,6 +233,7 @@ class Addon final : public Napi::Addon<Addon> {
   Napi::Value create_trainer(const Napi::CallbackInfo& info);
   Napi::Value create_bounds_fitter(const Napi::CallbackInfo& info);
   Napi::Value create_classifier_tuner(const Napi::CallbackInfo& info);
+  Napi::Value create_neuron_masker(const Napi::CallbackInfo& info);
   void cancel_all(const Napi::CallbackInfo& info);
 };
 

@@ -1,4 +1,5 @@
-// The two handles of the defence: the bounds fitter (stage 2) and the classifier tuner (stage 3).
+// The two handles of the defence: the bounds fitter (stage 2) and the classifier tuner (stage 3); and the neuron masker
+// of a method that it is compared with.
 #include "addon.h"
 #include "task.h"
 
@@ -74,6 +75,38 @@ Napi::Value TunerWrap::epoch(const Napi::CallbackInfo& info) {
           object.Set("seconds", result.seconds);
           return Napi::Value(object);
         });
+  });
+}
+
+Napi::FunctionReference& MaskerWrap::constructor(Napi::Env env) { return addon_of(env).masker; }
+
+Napi::Function MaskerWrap::define(Napi::Env env) {
+  return DefineClass(env, "NeuronMasker",
+                     {InstanceMethod<&MaskerWrap::steps>("steps"), InstanceMethod<&MaskerWrap::mask>("mask"),
+                      InstanceMethod<&MaskerWrap::dispose>("dispose")});
+}
+
+Napi::Value MaskerWrap::steps(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto masker = core();
+    const int64_t count = Fields(info[0], "anp").integer("steps", 1, 1 << 24);
+    return Task<MaskStepsResult>::start(
+        info.Env(), &addon_of(info.Env()), holds(), info[1],
+        [masker, count](const Control& control) { return masker->steps(count, control); },
+        [](Napi::Env env, MaskStepsResult& result) {
+          auto object = Napi::Object::New(env);
+          object.Set("loss", result.loss);
+          object.Set("robustLoss", result.robust_loss);
+          object.Set("seconds", result.seconds);
+          return Napi::Value(object);
+        });
+  });
+}
+
+Napi::Value MaskerWrap::mask(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Hold held = hold(true);
+    return from_floats(info.Env(), core()->mask().cpu());
   });
 }
 

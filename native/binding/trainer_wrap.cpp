@@ -24,6 +24,21 @@ WarpRecipe to_recipe(const Fields& fields, const DatasetShape& shape) {
   return recipe;
 }
 
+/// The objective; `held` keeps a teacher from being used or freed meanwhile.
+Objective to_objective(const Fields& fields, std::vector<Hold>& held) {
+  Objective objective;
+  objective.label_smoothing = fields.number("labelSmoothing", 0, 1);
+  if (!fields.is_null("ascentBelow")) objective.ascent_below = fields.number("ascentBelow", 0, 1e6);
+  objective.ascend = fields.boolean("ascend");
+  objective.radius = fields.number("radius", 0, 1e6);
+  if (fields.is_null("teacher")) return objective;
+  const auto& teacher = ModelWrap::unwrap(fields.value("teacher"), fields.path("teacher").c_str());
+  objective.teacher = teacher.core();
+  objective.attention = fields.numbers("attention");
+  held.push_back(teacher.hold(true));
+  return objective;
+}
+
 }  // namespace
 
 Napi::Value TrainerWrap::epoch(const Napi::CallbackInfo& info) {
@@ -47,6 +62,7 @@ Napi::Value TrainerWrap::epoch(const Napi::CallbackInfo& info) {
     if (!fields.is_null("recipe")) options.recipe = to_recipe(fields.object("recipe"), data->shape());
     auto held = holds();
     held.push_back(wrap.hold(false));
+    if (!fields.is_null("objective")) options.objective = to_objective(fields.object("objective"), held);
     return Task<EpochResult>::start(
         info.Env(), &addon_of(info.Env()), std::move(held), info[2],
         [trainer, data, options](const Control& control) { return trainer->epoch(*data, options, control); },

@@ -32,4 +32,13 @@ at::Tensor suspect_penalty(const at::Tensor& logits, const at::Tensor& labels, d
   return at::softplus(log_odds(logits, labels) + margin);
 }
 
+at::Tensor attention_distance(const at::Tensor& map, const at::Tensor& other) {
+  const auto attention = [](const at::Tensor& values) {
+    const auto energy = values.to(at::kFloat).square().sum(1).flatten(1);
+    // A silent map has no direction; the smallest length keeps its gradient finite.
+    return energy / energy.norm(2, 1, /*keepdim=*/true).clamp_min(1e-12);
+  };
+  return (attention(map) - attention(other)).square().mean(1);
+}
+
 }  // namespace padft

@@ -23,4 +23,9 @@ at::Tensor consistency(const at::Tensor& logits, const at::Tensor& augmented_log
 /// softplus(log-odds + margin): falls to 0 as a suspect's given label becomes less likely than e^−margin.
 at::Tensor suspect_penalty(const at::Tensor& logits, const at::Tensor& labels, double margin);
 
+/// Attention transfer (Zagoruyko and Komodakis, ICLR 2017; NAD, Li et al., ICLR 2021, eq. 3 with p = 2): the mean square
+/// of the difference between two maps' attention, Σ_c a², each scaled to length 1 over its pixels. Maps [N, C, H, W], the
+/// same N, H and W; one value a row.
+at::Tensor attention_distance(const at::Tensor& map, const at::Tensor& other);
+
 }  // namespace padft

@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cmath>
 
+#include "losses.h"
 #include "scope.h"
+#include "training_scope.h"
 
 #ifdef PADFT_WITH_CUDA_GRAPHS
 #include <ATen/cuda/CUDAGraph.h>
@@ -19,30 +21,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 // How often the host looks at the loss. Each look waits for the device.
 constexpr int64_t kLossCheckInterval = 100;
-
-// Ends the network's training mode however the epoch ends.
-class TrainingScope {
- public:
-  TrainingScope(Network& network, Precision precision) : network_(network) { network_.begin_training(precision); }
-  ~TrainingScope() { network_.end_training(); }
-  TrainingScope(const TrainingScope&) = delete;
-  TrainingScope& operator=(const TrainingScope&) = delete;
-
- private:
-  Network& network_;
-};
-
-// However an epoch ends, the weights have moved and what was folded from them is stale.
-class ChangeNotice {
- public:
-  explicit ChangeNotice(Network& network) : network_(network) {}
-  ~ChangeNotice() { network_.state_changed(); }
-  ChangeNotice(const ChangeNotice&) = delete;
-  ChangeNotice& operator=(const ChangeNotice&) = delete;
-
- private:
-  Network& network_;
-};
 
 #ifdef PADFT_WITH_CUDA_GRAPHS
 // An epoch that is stopped leaves replays queued; nobody may touch the weights before they are done.
@@ -113,17 +91,65 @@ void Trainer::set_momentum(const at::Tensor& momentum) {
   momentum_.copy_(momentum);
 }
 
-void Trainer::step(const LabelledBatch& batch) {
+namespace {
+
+/// Σ over the last stages of weight · attention distance between the student's maps and the teacher's for these images.
+at::Tensor distance_to_teacher(const std::vector<at::Tensor>& maps, const Objective& objective, const at::Tensor& images,
+                               Precision precision) {
+  std::vector<at::Tensor> wanted;
+  {
+    at::NoGradGuard no_grad;
+    EvalPass pass;
+    pass.precision = precision;
+    pass.bounds = objective.teacher->bounds;
+    pass.maps = &wanted;
+    objective.teacher->features(images, pass);
+  }
+  const size_t stages = objective.attention.size();
+  require(stages <= maps.size() && maps.size() == wanted.size(), "ERR_MODEL", "train.objective.teacher: expected at least ",
+          stages, " stages, as many as the model has, got ", wanted.size(), " for ", maps.size());
+  auto distance = at::zeros({}, images.options());
+  for (size_t i = maps.size() - stages; i < maps.size(); ++i) {
+    distance = distance + objective.attention[i + stages - maps.size()] * attention_distance(maps[i], wanted[i]).mean();
+  }
+  return distance;
+}
+
+}  // namespace
+
+Trainer::Pass Trainer::backward(const LabelledBatch& batch, const Objective& objective, Precision precision) {
+  at::AutoGradMode with_gradients(true);
   network_->zero_gradients();
-  const auto logits = network_->train_logits(batch.images);
-  const auto loss = at::cross_entropy_loss(logits, batch.labels);
-  loss.backward();
-  at::NoGradGuard no_grad;
-  loss_sum_.add_(loss.detach().to(at::kDouble) * batch.labels.size(0));
-  correct_.add_(logits.argmax(1).eq(batch.labels).sum());
+  std::vector<at::Tensor> maps;
+  const auto features = network_->train_features(batch.images, objective.teacher ? &maps : nullptr);
+  const auto logits = network_->train_classify(features);
+  auto loss = at::cross_entropy_loss(logits, batch.labels, {}, at::Reduction::Mean, /*ignore_index=*/-100,
+                                     objective.label_smoothing);
+  if (objective.teacher) loss = loss + distance_to_teacher(maps, objective, batch.images, precision);
+  auto descended = objective.ascend ? -loss : loss;
+  if (objective.ascent_below) descended = loss * (loss.detach() - *objective.ascent_below).sign();
+  descended.backward();
   network_->collect_gradients();
-  // PyTorch's SGD: g ← g + wd·w, v ← μ·v + g, w ← w − lr·v, over one flat buffer.
+  return {loss.detach(), logits.detach()};
+}
+
+void Trainer::step(const LabelledBatch& batch, const Objective& objective, Precision precision) {
+  const auto pass = backward(batch, objective, precision);
+  at::NoGradGuard no_grad;
+  loss_sum_.add_(pass.loss.to(at::kDouble) * batch.labels.size(0));
+  correct_.add_(pass.logits.argmax(1).eq(batch.labels).sum());
   auto& weights = network_->flat_weights();
+  if (objective.radius > 0) {
+    const auto before = weights.clone();
+    const auto statistics = network_->flat_statistics().clone();
+    const auto length = weights.mul(network_->gradients()).norm().clamp_min(1e-12);
+    weights.addcmul_(before.square(), network_->gradients() * (objective.radius / length));
+    network_->refresh_leaves();
+    backward(batch, objective, precision);
+    weights.copy_(before);
+    network_->flat_statistics().copy_(statistics);
+  }
+  // PyTorch's SGD: g ← g + wd·w, v ← μ·v + g, w ← w − lr·v, over one flat buffer.
   momentum_.mul_(options_.momentum).add_(network_->gradients().add_(weights, options_.weight_decay));
   weights.addcmul_(momentum_, learning_rate_, -1);
   network_->refresh_leaves();
@@ -139,6 +165,11 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
   require(options.drop_last || rows % batch != 1, "ERR_OPTION", "train.batchSize: ", batch,
           " leaves a last batch of one row, which batch norm cannot use; drop it or choose another size");
   if (options.recipe) options.recipe->check(batch, data.classes());
+  const Objective& objective = options.objective;
+  if (objective.teacher) {
+    require(objective.teacher != network_, "ERR_OPTION", "train.objective.teacher: expected a model other than the trained one");
+    require_fit(*objective.teacher, data);
+  }
   const auto start = std::chrono::steady_clock::now();
   at::AutoGradMode with_gradients(true);
   PrecisionScope precision(options.precision, /*search=*/true);
@@ -179,8 +210,9 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
 #ifdef PADFT_WITH_CUDA_GRAPHS
   constexpr int64_t kWarmUp = 3;  // cuDNN chooses its algorithms and the allocator fills before anything is recorded
   const int64_t full = rows / batch;
-  if (recording_ && (options.recipe || !recording_->fits(data, options))) recording_.reset();
-  if (data.device().is_cuda() && !options.recipe && full > 2 * kWarmUp) {
+  const bool plain_steps = !options.recipe && objective.plain();
+  if (recording_ && (!plain_steps || !recording_->fits(data, options))) recording_.reset();
+  if (data.device().is_cuda() && plain_steps && full > 2 * kWarmUp) {
     if (!recording_) recording_ = std::make_unique<Recording>(*network_, data, options);
     auto& recording = *recording_;
     const StreamWait wait(recording.stream);
@@ -192,12 +224,12 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
       for (; next < kWarmUp; ++next) {
         run(next, [&](const at::Tensor& table) {
           recording.table.copy_(table);
-          step(plain(recording.table));
+          step(plain(recording.table), objective, options.precision);
         });
       }
       recording.graph.capture_begin();
       try {
-        step(plain(recording.table));  // records; computes nothing
+        step(plain(recording.table), objective, options.precision);  // records; computes nothing
       } catch (...) {
         const auto cause = std::current_exception();
         try {
@@ -223,7 +255,9 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
     // What was not recorded: every step on the CPU, and a last, smaller batch. A recording trains already.
     std::optional<TrainingScope> training;
     if (!recording_ && next < steps) training.emplace(*network_, options.precision);
-    for (; next < steps; ++next) run(next, [&](const at::Tensor& table) { step(made(table)); });
+    for (; next < steps; ++next) {
+      run(next, [&](const at::Tensor& table) { step(made(table), objective, options.precision); });
+    }
   }
   check_loss(steps);
   network_->count_batches(result.steps);

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "../models/network.h"
 #include "batches.h"
@@ -17,6 +18,23 @@ struct TrainerOptions {
   double weight_decay = 5e-4;
 };
 
+/// What a step descends: as it is, the plain cross-entropy of a batch.
+struct Objective {
+  double label_smoothing = 0;  ///< of the cross-entropy, in [0, 1)
+  /// Below this mean loss a batch is climbed and not descended (local gradient ascent; ABL, Li et al., NeurIPS 2021).
+  std::optional<double> ascent_below;
+  bool ascend = false;  ///< climbs the loss at every step: unlearns the rows
+  /// ρ of adaptive SAM (Kwon et al., ICML 2021; Foret et al., ICLR 2021): the gradient is taken at
+  /// w + ρ·w²·g / ‖|w|·g‖ over all weights; 0 takes it at w. Running statistics see the first pass alone.
+  double radius = 0;
+  /// Adds Σ over stages of weight · attention distance to the teacher's map (NAD), the teacher in evaluation mode.
+  std::shared_ptr<Network> teacher;
+  std::vector<double> attention;  ///< one weight a stage, the last at the end; empty without a teacher
+
+  /// One pass a step, in which nothing but the weights moves: what a CUDA graph can record.
+  bool plain() const { return label_smoothing == 0 && !ascent_below && !ascend && radius == 0 && !teacher; }
+};
+
 struct EpochOptions {
   int64_t batch_size = 128;
   bool drop_last = true;
@@ -28,10 +46,11 @@ struct EpochOptions {
   Precision precision = Precision::fp32;
   /// Poisons every batch of clean data; `crop_padding` and `flip` are then those of its own augmentation.
   std::optional<WarpRecipe> recipe;
+  Objective objective;
 };
 
 struct EpochResult {
-  double loss = 0;  ///< mean cross-entropy over the rows seen
+  double loss = 0;  ///< mean over the rows seen: cross-entropy and attention distances, before any sign
   int64_t correct = 0;
   int64_t count = 0;
   int64_t steps = 0;
@@ -43,8 +62,9 @@ class Trainer {
   Trainer(std::shared_ptr<Network> network, const TrainerOptions& options);
   ~Trainer();
 
-  /// One pass over `data`. With a recipe a step is never recorded as a CUDA graph. Throws ERR_NUMERIC when the loss is no longer a number: the network is then damaged and
-  /// must be restored from a checkpoint; ERR_ABORTED in the middle leaves it part-way through the epoch.
+  /// One pass over `data`. With a recipe, or another objective than the plain one, no step is recorded as a CUDA graph. Throws ERR_NUMERIC
+  /// when the loss is no longer a number: the network is then damaged and must be restored from a checkpoint; ERR_MODEL
+  /// when a teacher's maps do not fit; ERR_ABORTED in the middle leaves it part-way through the epoch.
   EpochResult epoch(const Dataset& data, const EpochOptions& options, const Control& control);
 
   /// float32, in the network's flat order, padding included.
@@ -53,7 +73,12 @@ class Trainer {
 
  private:
   struct Recording;
-  void step(const LabelledBatch& batch);
+  struct Pass {
+    at::Tensor loss, logits;
+  };
+  /// Forward and backward: leaves the objective's gradient in the network.
+  Pass backward(const LabelledBatch& batch, const Objective& objective, Precision precision);
+  void step(const LabelledBatch& batch, const Objective& objective, Precision precision);
 
   std::shared_ptr<Network> network_;
   TrainerOptions options_;

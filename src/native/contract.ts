@@ -233,6 +233,22 @@ export interface WarpRecipe {
   readonly grid: Float32Array;
 }
 
+/** What a step descends where it is not the plain cross-entropy. */
+export interface Objective {
+  /** Of the cross-entropy, in [0, 1]. */
+  readonly labelSmoothing: number;
+  /** A batch whose mean loss is below this is climbed and not descended; null descends always. */
+  readonly ascentBelow: number | null;
+  /** Climbs the loss at every step. */
+  readonly ascend: boolean;
+  /** ρ of adaptive SAM; 0 takes the gradient where the weights are. */
+  readonly radius: number;
+  /** Its stages' attention is approached; a model of the same data, which no other call may use meanwhile. Null for none. */
+  readonly teacher: NativeModel | null;
+  /** With a teacher: the weight of each stage's distance, the last stage at the end. */
+  readonly attention: readonly number[];
+}
+
 export interface EpochOptions {
   readonly batchSize: number;
   readonly dropLast: boolean;
@@ -246,6 +262,8 @@ export interface EpochOptions {
   readonly precision: NativePrecision;
   /** Null trains on the rows as they are. */
   readonly recipe: WarpRecipe | null;
+  /** Null descends the cross-entropy. */
+  readonly objective: Objective | null;
 }
 
 export interface EpochResult {
@@ -348,6 +366,35 @@ export interface NativeClassifierTuner {
   dispose(): void;
 }
 
+export interface MaskerOptions {
+  readonly batchSize: number;
+  /** Largest relative disturbance of a batch norm's scale and shift. */
+  readonly epsilon: number;
+  /** Weight of the loss without disturbance against the one under it, in [0, 1]. */
+  readonly alpha: number;
+  readonly learningRate: number;
+  readonly momentum: number;
+  readonly cropPadding: number;
+  readonly flip: boolean;
+  readonly seed: number;
+  readonly precision: NativePrecision;
+}
+
+export interface MaskStepsResult {
+  /** Mean cross-entropy under the masks alone, and under masks and disturbance. */
+  readonly loss: number;
+  readonly robustLoss: number;
+  readonly seconds: number;
+}
+
+/** ANP's search for the channels that are needed; works on a copy of the model. */
+export interface NativeNeuronMasker {
+  steps(options: { readonly steps: number }, progress?: NativeProgress): NativeJob<MaskStepsResult>;
+  /** In [0, 1], one a channel over all sites in order. */
+  mask(): Float32Array;
+  dispose(): void;
+}
+
 export interface MemoryInfo {
   /** Bytes of tensors allocated now and at the peak since the last reset (device), or the process's resident set (CPU). */
   readonly currentBytes: number;
@@ -376,6 +423,7 @@ export interface NativeAddon {
     suspects: NativeDataset | null,
     options: TunerOptions,
   ): NativeClassifierTuner;
+  createNeuronMasker(model: NativeModel, data: NativeDataset, options: MaskerOptions): NativeNeuronMasker;
   /** Asks every running job to stop; for shutdown. */
   cancelAll(): void;
 }
@@ -393,6 +441,7 @@ export const CONTRACT = {
     'createTrainer',
     'createBoundsFitter',
     'createClassifierTuner',
+    'createNeuronMasker',
     'cancelAll',
   ],
   dataset: ['shape', 'device', 'bytes', 'labels', 'images', 'subset', 'withTrigger', 'withNoiseWarp', 'dispose'],
@@ -423,4 +472,5 @@ export const CONTRACT = {
   trainer: ['epoch', 'state', 'loadState', 'dispose'],
   boundsFitter: ['steps', 'bounds', 'dispose'],
   classifierTuner: ['epoch', 'dispose'],
+  neuronMasker: ['steps', 'mask', 'dispose'],
 } as const;

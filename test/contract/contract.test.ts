@@ -35,6 +35,7 @@ const EPOCH = {
   seed: 0,
   precision: 'fp32',
   recipe: null,
+  objective: null,
 } as const;
 const STEPS = { steps: 1, learningRate: 0.01, lambda: 0.1, mu: 0, batchSize: 4, suspectBatchSize: 4 };
 const TUNE = { learningRate: 0.01, batchSize: 4 };

@@ -140,6 +140,7 @@ test('train: ten steps of SGD', async () => {
       seed: step,
       precision: PRECISION,
       recipe: null,
+      objective: null,
     } as const;
     losses.push((await trainer.epoch(data.native, options).promise).loss);
   }

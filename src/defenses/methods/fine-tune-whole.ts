@@ -1,11 +1,12 @@
 import type { Dataset } from '../../dataset.js';
 import { resolvePrecision } from '../../device.js';
 import type { EvaluationOptions, Model } from '../../model.js';
+import type { Objective } from '../../native/contract.js';
 import { callNative, runJob } from '../../native/job.js';
 import { loadAddon } from '../../native/load.js';
 import { integer, number } from '../../options.js';
 import { streamSeed } from '../../random.js';
-import { learningRate } from '../../schedule.js';
+import { learningRate, type ScheduleName } from '../../schedule.js';
 
 /** How a whole network is trained further on clean images: SGD, cosine, random crops and mirrors as in training. */
 export interface WholeSettings {
@@ -46,6 +47,26 @@ export function checkWhole(name: string, settings: WholeSettings): void {
   integer(`${name}.cropPadding`, settings.cropPadding, 0, 64);
 }
 
+/** What training the whole network needs to know besides its settings. */
+export interface WholeRun {
+  readonly flip: boolean;
+  readonly seed: number;
+  readonly evaluation: EvaluationOptions;
+  /** What a step descends; the cross-entropy when left out. */
+  readonly objective?: Partial<Objective> | undefined;
+  /** Defaults to cosine, BackdoorBench's. */
+  readonly schedule?: ScheduleName | undefined;
+}
+
+const CROSS_ENTROPY: Objective = {
+  labelSmoothing: 0,
+  ascentBelow: null,
+  ascend: false,
+  radius: 0,
+  teacher: null,
+  attention: [],
+};
+
 /** Mean loss and accuracy over an epoch's own batches. */
 export interface WholeEpoch {
   readonly loss: number;
@@ -57,7 +78,7 @@ export async function fineTuneWhole(
   model: Model,
   data: Dataset,
   settings: WholeSettings,
-  { flip, seed, evaluation }: { readonly flip: boolean; readonly seed: number; readonly evaluation: EvaluationOptions },
+  { flip, seed, evaluation, objective, schedule = 'cosine' }: WholeRun,
 ): Promise<{ readonly first: WholeEpoch; readonly last: WholeEpoch }> {
   const { momentum, weightDecay, epochs } = settings;
   const precision = resolvePrecision(evaluation.precision ?? 'auto', model.device, 'training');
@@ -76,8 +97,9 @@ export async function fineTuneWhole(
           flip,
           precision,
           recipe: null,
+          objective: objective === undefined ? null : { ...CROSS_ENTROPY, ...objective },
         },
-        learningRate: learningRate('cosine', settings.learningRate, epoch, epochs),
+        learningRate: learningRate(schedule, settings.learningRate, epoch, epochs),
         seed: streamSeed(seed, 'shuffle') + epoch,
       };
       const { loss, correct, count } = await runJob(evaluation.signal, () => trainer.epoch(data.native, options));
@@ -89,4 +111,11 @@ export async function fineTuneWhole(
   } finally {
     callNative(() => trainer.dispose());
   }
+}
+
+/** A method's own progress when its work has parts: `before` of its `total` epochs lie behind this part. */
+export function partOf(evaluation: EvaluationOptions, before: number, total: number): EvaluationOptions {
+  const { onProgress } = evaluation;
+  if (onProgress === undefined) return evaluation;
+  return { ...evaluation, onProgress: (done) => onProgress(before + done, total) };
 }

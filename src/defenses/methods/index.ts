@@ -1,9 +1,13 @@
 import { choice, onlyKnown, withDefaults } from '../../options.js';
+import { abl } from './abl.js';
+import { anp } from './anp.js';
 import { classifierOnly, none } from './controls.js';
 import { fp } from './fp.js';
 import { ft } from './ft.js';
+import { ftSam } from './ft-sam.js';
 import type { Method } from './method.js';
 import { mmBm } from './mm-bm.js';
+import { nad } from './nad.js';
 
 /** Every method that is compared with PAD-FT. Adding one is a file and a line here. */
 export const METHODS = {
@@ -11,7 +15,11 @@ export const METHODS = {
   'classifier-only': classifierOnly,
   'mm-bm': mmBm,
   ft,
+  'ft-sam': ftSam,
   fp,
+  nad,
+  anp,
+  abl,
 } as const;
 
 /** A method's name, as the command line and cards have it. */

@@ -1,7 +1,9 @@
 import type { Dataset } from '../../dataset.js';
 import { PadFtError } from '../../errors.js';
 import { counted } from '../../formats/plural.js';
-import type { EvaluationOptions, Model } from '../../model.js';
+import { type EvaluationOptions, MODEL_NAMES, Model } from '../../model.js';
+import { choice } from '../../options.js';
+import { streamSeed } from '../../random.js';
 
 /** What a method may look at. No ground truth, by construction; `clean` are images known to be clean, if it was given any. */
 export interface MethodInput {
@@ -63,4 +65,10 @@ export function requireClean(
     throw new PadFtError('ERR_DATA', message, { details: { missing } });
   }
   return clean;
+}
+
+/** A network of the victim's shape with new weights, on its device: what a method trains that does not trust the victim's. */
+export function newLike({ name, classes, width, mean, std, device }: Model, seed: number): Model {
+  const own = { classes, width, mean, std, device, seed: streamSeed(seed, 'init') };
+  return Model.create({ ...own, name: choice('model', name, MODEL_NAMES) });
 }

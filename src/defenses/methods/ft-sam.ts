@@ -1,0 +1,48 @@
+import { number } from '../../options.js';
+import { checkWhole, fineTuneWhole, WHOLE_DEFAULTS, WHOLE_HELP, type WholeSettings } from './fine-tune-whole.js';
+import { type Method, requireClean } from './method.js';
+
+export interface SharpnessSettings extends WholeSettings {
+  readonly radius: number;
+  readonly labelSmoothing: number;
+}
+
+/**
+ * FT-SAM (Zhu, Wei, Shen, Fan and Wu, *Enhancing Fine-Tuning Based Backdoor Defense with Sharpness-Aware Minimization*,
+ * ICCV 2023): fine-tuning of every weight by adaptive sharpness-aware minimisation, which moves the weights that the
+ * backdoor made large the most. The cross-entropy is smoothed, as BackdoorBench does it.
+ */
+export const ftSam: Method<SharpnessSettings> = {
+  name: 'ft-sam',
+  title: 'FT-SAM: sharpness-aware fine-tuning on clean images',
+  paper: 'Zhu et al., Enhancing Fine-Tuning Based Backdoor Defense with SAM, ICCV 2023',
+  needs: { training: false, clean: true },
+  computes: ['training'],
+  defaults: { ...WHOLE_DEFAULTS, radius: 2, labelSmoothing: 0.1 },
+  help: {
+    ...WHOLE_HELP,
+    radius: 'ρ of adaptive SAM: how far from the weights the gradient is taken; 0 makes it plain fine-tuning',
+    labelSmoothing: 'of the cross-entropy, in [0, 1)',
+  },
+  check(settings) {
+    checkWhole('ft-sam', settings);
+    number('ft-sam.radius', settings.radius, 0, 1e6);
+    number('ft-sam.labelSmoothing', settings.labelSmoothing, 0, 0.999);
+  },
+  async run(input, settings) {
+    const clean = requireClean(ftSam, input);
+    const model = await input.victim.clone();
+    try {
+      const { radius, labelSmoothing } = settings;
+      const { first, last } = await fineTuneWhole(model, clean, settings, {
+        ...input,
+        objective: { radius, labelSmoothing },
+      });
+      const said = `every weight trained on ${clean.count} clean images for ${settings.epochs} epochs by SAM of radius ${radius}`;
+      return { model, said, details: { first, last } };
+    } catch (error) {
+      model.dispose();
+      throw error;
+    }
+  },
+};

@@ -1,0 +1,74 @@
+import { integer, number } from '../../options.js';
+import { streamSeed } from '../../random.js';
+import {
+  checkWhole,
+  fineTuneWhole,
+  partOf,
+  WHOLE_DEFAULTS,
+  WHOLE_HELP,
+  type WholeSettings,
+} from './fine-tune-whole.js';
+import { type Method, requireClean } from './method.js';
+
+export interface DistillationSettings extends WholeSettings {
+  readonly teacherEpochs: number;
+  readonly attention3: number;
+  readonly attention4: number;
+}
+
+/**
+ * NAD (Li, Lyu, Koren, Lyu, Li and Ma, *Neural Attention Distillation*, ICLR 2021): a copy of the victim fine-tuned on the
+ * clean images is the teacher; the victim is then trained on them too, while the attention at the end of its third and
+ * fourth stage is drawn to the teacher's. Teacher and student see the same augmented images; the teacher is in evaluation
+ * mode. Weight decay is BackdoorBench's for this method.
+ */
+export const nad: Method<DistillationSettings> = {
+  name: 'nad',
+  title: 'NAD: attention distilled from a fine-tuned copy',
+  paper: 'Li et al., Neural Attention Distillation, ICLR 2021',
+  needs: { training: false, clean: true },
+  computes: ['training'],
+  defaults: { ...WHOLE_DEFAULTS, weightDecay: 1e-4, teacherEpochs: 10, attention3: 500, attention4: 1000 },
+  help: {
+    ...WHOLE_HELP,
+    epochs: 'passes of the student over the clean images',
+    teacherEpochs: 'passes of the teacher over them, before',
+    attention3: "weight of the third stage's attention distance",
+    attention4: "weight of the fourth stage's",
+  },
+  check(settings) {
+    checkWhole('nad', settings);
+    integer('nad.teacherEpochs', settings.teacherEpochs, 1, 1e6);
+    number('nad.attention3', settings.attention3, 0, 1e12);
+    number('nad.attention4', settings.attention4, 0, 1e12);
+  },
+  async run(input, settings) {
+    const clean = requireClean(nad, input);
+    const { teacherEpochs, epochs, attention3, attention4 } = settings;
+    const total = teacherEpochs + epochs;
+    using teacher = await input.victim.clone();
+    const taught = await fineTuneWhole(
+      teacher,
+      clean,
+      { ...settings, epochs: teacherEpochs },
+      {
+        ...input,
+        seed: streamSeed(input.seed, 'teacher'),
+        evaluation: partOf(input.evaluation, 0, total),
+      },
+    );
+    const model = await input.victim.clone();
+    try {
+      const { first, last } = await fineTuneWhole(model, clean, settings, {
+        ...input,
+        evaluation: partOf(input.evaluation, teacherEpochs, total),
+        objective: { teacher: teacher.native, attention: [attention3, attention4] },
+      });
+      const said = `every weight trained on ${clean.count} clean images for ${epochs} epochs towards the attention of a copy trained for ${teacherEpochs}`;
+      return { model, said, details: { teacher: taught.last, first, last } };
+    } catch (error) {
+      model.dispose();
+      throw error;
+    }
+  },
+};
