@@ -30,6 +30,7 @@ Objective to_objective(const Fields& fields, std::vector<Hold>& held) {
   objective.label_smoothing = fields.number("labelSmoothing", 0, 1);
   if (!fields.is_null("ascentBelow")) objective.ascent_below = fields.number("ascentBelow", 0, 1e6);
   objective.ascend = fields.boolean("ascend");
+  objective.hold_statistics = fields.boolean("holdStatistics");
   objective.radius = fields.number("radius", 0, 1e6);
   if (fields.is_null("teacher")) return objective;
   const auto& teacher = ModelWrap::unwrap(fields.value("teacher"), fields.path("teacher").c_str());

@@ -121,7 +121,7 @@ Trainer::Pass Trainer::backward(const LabelledBatch& batch, const Objective& obj
   at::AutoGradMode with_gradients(true);
   network_->zero_gradients();
   std::vector<at::Tensor> maps;
-  const auto features = network_->train_features(batch.images, objective.teacher ? &maps : nullptr);
+  const auto features = network_->train_features(batch.images, objective.teacher ? &maps : nullptr, objective.hold_statistics);
   const auto logits = network_->train_classify(features);
   auto loss = at::cross_entropy_loss(logits, batch.labels, {}, at::Reduction::Mean, /*ignore_index=*/-100,
                                      objective.label_smoothing);
@@ -260,7 +260,7 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
     }
   }
   check_loss(steps);
-  network_->count_batches(result.steps);
+  if (!objective.hold_statistics) network_->count_batches(result.steps);
   result.loss = loss_sum_.item<double>() / static_cast<double>(result.count);
   result.correct = correct_.item<int64_t>();
   result.seconds = seconds_since(start);

@@ -1,5 +1,7 @@
 #include "core/losses.h"
 
+#include <cmath>
+
 #include <algorithm>
 
 #include "check.h"
@@ -102,6 +104,24 @@ CASE("losses", "every loss has a finite gradient, also where the network is cert
     EXPECT(at::isfinite(logits.grad()).all().item<bool>());
     EXPECT(logits.grad().abs().sum().item<double>() > 0);
   }
+}
+
+CASE("losses", "attention distance: channels summed as squares, each map scaled to length 1") {
+  // Attention (1, 4) / √17 against (9, 0) / 9 = (1, 0); two channels 3 and 4 at one pixel make 25.
+  const auto map = at::tensor({1.f, 2.f}).view({1, 1, 1, 2});
+  const auto other = at::tensor({3.f, 0.f}).view({1, 1, 1, 2});
+  const double first = 1 / std::sqrt(17.0) - 1, second = 4 / std::sqrt(17.0);
+  EXPECT_NEAR(attention_distance(map, other).item<double>(), (first * first + second * second) / 2, 1e-6);
+  const auto channels = at::tensor({3.f, 0.f, 4.f, 0.f}).view({1, 2, 1, 2});
+  EXPECT_NEAR(attention_distance(channels, other).item<double>(), 0, 1e-6);
+  EXPECT_NEAR(attention_distance(-2 * map, map).item<double>(), 0, 1e-6);
+  // A silent map is no number divided by nothing, nor is its gradient.
+  auto silent = at::zeros({1, 1, 1, 2});
+  silent.set_requires_grad(true);
+  const auto distance = attention_distance(silent, map);
+  EXPECT_NEAR(distance.item<double>(), 0.5, 1e-6);
+  distance.sum().backward();
+  EXPECT(at::isfinite(silent.grad()).all().item<bool>());
 }
 
 }  // namespace padft

@@ -1,5 +1,6 @@
 #include "core/trainer.h"
 
+#include <cmath>
 #include <limits>
 
 #include "check.h"
@@ -31,6 +32,28 @@ EpochOptions plain_options(int64_t rows, double learning_rate) {
   options.flip = false;
   return options;
 }
+
+/// Every weight after one step without momentum and decay at this rate along the reference's gradient.
+void expect_step(const Network& network, const Reference& before, double rate) {
+  at::NoGradGuard no_grad;
+  for (size_t i = 0; i < before.weights.size(); ++i) {
+    const auto& item = before.weights[i];
+    if (!item.learns) continue;
+    const auto moved = network.state()[i].tensor - item.tensor.detach();
+    const auto expected = item.tensor.grad() * -rate;
+    EXPECT_NEAR((moved - expected).abs().max().item<double>(), 0, 2e-3 * expected.abs().max().item<double>() + 2e-6);
+  }
+}
+
+at::Tensor scaled(const Dataset& data) { return data.images().to(at::kFloat).div(255.f); }
+
+EpochOptions one_step(int64_t rows, const Objective& objective) {
+  auto options = plain_options(rows, 0.1);
+  options.objective = objective;
+  return options;
+}
+
+constexpr TrainerOptions kBare{/*momentum=*/0, /*weight_decay=*/0};
 
 }  // namespace
 
@@ -221,6 +244,134 @@ CASE("trainer", "bfloat16 keeps float32 weights and learns") {
   }
   EXPECT(network->flat_weights().scalar_type() == at::kFloat);
   EXPECT(last.loss < first.loss);
+}
+
+CASE("trainer", "label smoothing spreads its share over all classes") {
+  const auto network = test::seasoned_network(4, 3);
+  const auto data = made_dataset(12, 4, 9);
+  Reference reference(*network);
+  const auto logs = at::log_softmax(reference.forward(scaled(data), /*training=*/true), 1);
+  const auto own = logs.gather(1, data.labels().view({-1, 1})).mean();
+  const auto loss = -(0.7 * own + 0.3 * logs.mean());
+  loss.backward();
+  Objective objective;
+  objective.label_smoothing = 0.3;
+  const auto result = Trainer(network, kBare).epoch(data, one_step(12, objective), Control());
+  EXPECT_NEAR(result.loss, loss.item<double>(), 1e-4);
+  expect_step(*network, reference, 0.1);
+}
+
+CASE("trainer", "climbs where it is told to, and below a loss when that is given") {
+  const auto data = made_dataset(12, 4, 9);
+  const auto step = [&](const Objective& objective, double rate) {
+    const auto network = test::seasoned_network(4, 3);
+    Reference reference(*network);
+    const auto loss = at::cross_entropy_loss(reference.forward(scaled(data), /*training=*/true), data.labels());
+    loss.backward();
+    const auto result = Trainer(network, kBare).epoch(data, one_step(12, objective), Control());
+    EXPECT_NEAR(result.loss, loss.item<double>(), 1e-4);
+    expect_step(*network, reference, rate);
+    return result.loss;
+  };
+  Objective objective;
+  const double loss = step(objective, 0.1);
+  objective.ascend = true;
+  step(objective, -0.1);
+  objective.ascend = false;
+  objective.ascent_below = loss + 0.1;
+  step(objective, -0.1);
+  objective.ascent_below = loss - 0.1;
+  step(objective, 0.1);
+}
+
+CASE("trainer", "adaptive SAM takes the gradient at w + ρ·w²·g / ‖|w|·g‖ and statistics at w") {
+  const auto network = test::seasoned_network(4, 3);
+  const auto data = made_dataset(12, 4, 9);
+  const double radius = 0.4;
+  Reference reference(*network), moved(*network);
+  const auto loss = at::cross_entropy_loss(reference.forward(scaled(data), /*training=*/true), data.labels());
+  loss.backward();
+  double square = 0;
+  for (const auto& item : reference.weights) {
+    if (item.learns) square += (item.tensor * item.tensor.grad()).square().sum().item<double>();
+  }
+  {
+    at::NoGradGuard no_grad;
+    for (size_t i = 0; i < moved.weights.size(); ++i) {
+      const auto& item = reference.weights[i];
+      if (item.learns) moved.weights[i].tensor.add_(item.tensor.square() * item.tensor.grad(), radius / std::sqrt(square));
+    }
+  }
+  at::cross_entropy_loss(moved.forward(scaled(data), /*training=*/true), data.labels()).backward();
+  // The step starts at w, whatever the gradient's place.
+  double apart = 0;
+  for (size_t i = 0; i < moved.weights.size(); ++i) {
+    auto& item = reference.weights[i];
+    if (!item.learns) continue;
+    apart += (item.tensor.grad() - moved.weights[i].tensor.grad()).abs().sum().item<double>();
+    item.tensor.mutable_grad() = moved.weights[i].tensor.grad();
+  }
+  EXPECT(apart > 0.1);
+  Objective objective;
+  objective.radius = radius;
+  const auto result = Trainer(network, kBare).epoch(data, one_step(12, objective), Control());
+  EXPECT_NEAR(result.loss, loss.item<double>(), 1e-4);
+  expect_step(*network, reference, 0.1);
+  for (size_t i = 0; i < reference.weights.size(); ++i) {
+    const auto& item = reference.weights[i];
+    if (item.name.find("running_") == std::string::npos) continue;
+    EXPECT_CLOSE(network->state()[i].tensor, item.tensor, 1e-4);
+  }
+}
+
+CASE("trainer", "held statistics normalise and stay as they are") {
+  const auto network = test::seasoned_network(4, 3);
+  const auto data = made_dataset(12, 4, 9);
+  Reference reference(*network);
+  const auto loss = at::cross_entropy_loss(reference.forward(scaled(data), /*training=*/false), data.labels());
+  loss.backward();
+  const auto before = test::snapshot(*network);
+  Objective objective;
+  objective.hold_statistics = true;
+  const auto result = Trainer(network, kBare).epoch(data, one_step(12, objective), Control());
+  EXPECT_NEAR(result.loss, loss.item<double>(), 1e-4);
+  expect_step(*network, reference, 0.1);
+  for (const auto& name : test::changed_since(*network, before)) {
+    EXPECT(name.find("running_") == std::string::npos && name.find("num_batches") == std::string::npos);
+  }
+}
+
+CASE("trainer", "a teacher's attention is approached by its weight a stage, the last at the end") {
+  const auto network = test::seasoned_network(4, 3);
+  const std::shared_ptr<Network> teacher = test::seasoned_network(4, 8);
+  const auto before = test::snapshot(*teacher);
+  const auto data = made_dataset(12, 4, 9, /*size=*/16);  // the last map must hold more than one pixel
+  Reference reference(*network), wanted(*teacher);
+  auto loss = at::cross_entropy_loss(reference.forward(scaled(data), /*training=*/true), data.labels());
+  {
+    at::NoGradGuard no_grad;
+    wanted.forward(scaled(data), /*training=*/false);
+  }
+  const auto attention = [](const at::Tensor& map) {
+    const auto energy = map.pow(2).sum(1).view({map.size(0), -1});
+    return energy / energy.norm(2, 1, true);
+  };
+  const double weights[] = {30, 70};
+  for (int i = 0; i < 2; ++i) {
+    loss = loss + weights[i] * at::mse_loss(attention(reference.maps[2 + i]), attention(wanted.maps[2 + i]));
+  }
+  loss.backward();
+  Objective objective;
+  objective.teacher = teacher;
+  objective.attention = {weights[0], weights[1]};
+  const auto result = Trainer(network, kBare).epoch(data, one_step(12, objective), Control());
+  EXPECT_NEAR(result.loss, loss.item<double>(), 1e-3);
+  expect_step(*network, reference, 0.1);
+  EXPECT(test::changed_since(*teacher, before).empty());
+  objective.attention = {1, 1, 1, 1, 1};
+  EXPECT_ERROR(Trainer(network, kBare).epoch(data, one_step(12, objective), Control()), "ERR_MODEL", "at least 5 stages");
+  objective.teacher = network;
+  EXPECT_ERROR(Trainer(network, kBare).epoch(data, one_step(12, objective), Control()), "ERR_OPTION", "other than the trained one");
 }
 
 }  // namespace padft

@@ -241,6 +241,8 @@ export interface Objective {
   readonly ascentBelow: number | null;
   /** Climbs the loss at every step. */
   readonly ascend: boolean;
+  /** Batch norms run on their running statistics and leave them as they are. */
+  readonly holdStatistics: boolean;
   /** ρ of adaptive SAM; 0 takes the gradient where the weights are. */
   readonly radius: number;
   /** Its stages' attention is approached; a model of the same data, which no other call may use meanwhile. Null for none. */

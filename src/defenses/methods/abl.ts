@@ -26,6 +26,9 @@ export interface AntiBackdoorSettings {
  * `ascentBelow` and leaves planted rows, learnt fastest, lowest; the rows of lowest loss are isolated. Then on the others.
  * Last the loss of the isolated rows is climbed until what they taught is forgotten.
  *
+ * Batch norms keep their running statistics while the isolated rows are unlearnt: a batch of triggered images alone would be
+ * normalised by its own, which hides the trigger, and what is climbed then is not the backdoor.
+ *
  * The losses are those in evaluation mode, of the rows as the set numbers them. The learning rate of the middle part falls by
  * a cosine; the reference divides it by ten for the last third. No epoch is chosen by accuracy: the last counts.
  */
@@ -111,7 +114,7 @@ export const abl: Method<AntiBackdoorSettings> = {
         model,
         first,
         slow,
-        part('unlearning', isolationEpochs + epochs, { objective: { ascend: true }, schedule: 'constant' }),
+        part('unlearning', isolationEpochs + epochs, { objective: { ascend: true, holdStatistics: true }, schedule: 'constant' }),
       );
       const said = `trained anew for ${isolationEpochs} and ${epochs} epochs; the ${isolated} rows learnt first isolated, and unlearnt for ${unlearningEpochs}`;
       return { model, said, details: { isolated, isolation: isolation.last, last: learning.last, unlearning } };

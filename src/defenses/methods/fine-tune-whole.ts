@@ -62,6 +62,7 @@ const CROSS_ENTROPY: Objective = {
   labelSmoothing: 0,
   ascentBelow: null,
   ascend: false,
+  holdStatistics: false,
   radius: 0,
   teacher: null,
   attention: [],
