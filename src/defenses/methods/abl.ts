@@ -1,9 +1,11 @@
+import type { Dataset } from '../../dataset.js';
 import { PadFtError } from '../../errors.js';
+import type { EvaluationOptions, Model } from '../../model.js';
 import { integer, number } from '../../options.js';
-import { type StreamName, streamSeed } from '../../random.js';
+import { Random, type StreamName, streamSeed } from '../../random.js';
 import { rankAscending } from '../../statistics.js';
-import { fineTuneWhole, partOf, type WholeRun } from './fine-tune-whole.js';
-import { type Method, newLike } from './method.js';
+import { fineTuneWhole, partOf, type WholeEpoch, type WholeRun } from './fine-tune-whole.js';
+import { type Method, type MethodInput, newLike } from './method.js';
 
 export interface AntiBackdoorSettings {
   readonly isolationEpochs: number;
@@ -24,13 +26,15 @@ export interface AntiBackdoorSettings {
  * ABL (Li, Lyu, Koren, Lyu, Li and Ma, *Anti-Backdoor Learning*, NeurIPS 2021): trains a network of the victim's shape anew
  * from the poisoned set. First with local gradient ascent, which keeps batches from being learnt further than a loss of
  * `ascentBelow` and leaves planted rows, learnt fastest, lowest; the rows of lowest loss are isolated. Then on the others.
- * Last the loss of the isolated rows is climbed until what they taught is forgotten.
+ * Last (eq. 4) the loss of the isolated rows is climbed and that of others descended, in turn: a pass over the isolated rows
+ * up, then one down over five times as many others, drawn anew each time.
  *
- * Batch norms keep their running statistics while the isolated rows are unlearnt: a batch of triggered images alone would be
- * normalised by its own, which hides the trigger, and what is climbed then is not the backdoor.
- *
- * The losses are those in evaluation mode, of the rows as the set numbers them. The learning rate of the middle part falls by
- * a cosine; the reference divides it by ten for the last third. No epoch is chosen by accuracy: the last counts.
+ * The reference climbs on the isolated rows alone. Their loss has no upper end, so how much is left of the network depends
+ * on when that stops; the paper's equation has both terms. Batch norms keep their running statistics meanwhile: a batch of
+ * triggered images alone would be normalised by its own, which hides the trigger, and what is climbed then is not the
+ * backdoor. Losses that isolate rows are those in evaluation mode, of the rows as the set numbers them. The learning rate
+ * of the middle part falls by a cosine; the reference divides it by ten for the last third. No epoch is chosen by accuracy:
+ * the last counts.
  */
 export const abl: Method<AntiBackdoorSettings> = {
   name: 'abl',
@@ -59,7 +63,7 @@ export const abl: Method<AntiBackdoorSettings> = {
     isolationShare: 'share of the rows that is isolated, in (0, 1)',
     epochs: 'passes over the other rows',
     learningRate: 'peak of their cosine schedule',
-    unlearningEpochs: 'passes over the isolated rows, up their loss',
+    unlearningEpochs: 'passes over the isolated rows, up their loss, each with one over others, down theirs',
     unlearningLearningRate: 'of these',
     batchSize: 'rows a step',
     momentum: 'of SGD',
@@ -109,12 +113,13 @@ export const abl: Method<AntiBackdoorSettings> = {
       using first = await training.subset(order.slice(training.count - isolated).sort(), quiet);
       using rest = await training.subset(order.slice(0, training.count - isolated).sort(), quiet);
       const learning = await fineTuneWhole(model, rest, settings, part('learning', isolationEpochs, {}));
-      const slow = { ...settings, epochs: unlearningEpochs, learningRate: settings.unlearningLearningRate };
-      const unlearning = await fineTuneWhole(
+      const unlearning = await unlearn(
         model,
         first,
-        slow,
-        part('unlearning', isolationEpochs + epochs, { objective: { ascend: true, holdStatistics: true }, schedule: 'constant' }),
+        rest,
+        settings,
+        input,
+        partOf(evaluation, total - unlearningEpochs, total),
       );
       const said = `trained anew for ${isolationEpochs} and ${epochs} epochs; the ${isolated} rows learnt first isolated, and unlearnt for ${unlearningEpochs}`;
       return { model, said, details: { isolated, isolation: isolation.last, last: learning.last, unlearning } };
@@ -124,3 +129,36 @@ export const abl: Method<AntiBackdoorSettings> = {
     }
   },
 };
+
+/** Others that a round of unlearning descends on, for each isolated row. */
+const OTHERS = 5;
+
+/** The first and the last round's loss and accuracy on the isolated rows. */
+async function unlearn(
+  model: Model,
+  isolated: Dataset,
+  others: Dataset,
+  settings: AntiBackdoorSettings,
+  { flip, seed }: MethodInput,
+  evaluation: EvaluationOptions,
+): Promise<{ readonly first: WholeEpoch; readonly last: WholeEpoch }> {
+  const { onProgress, ...quiet } = evaluation;
+  const once = { ...settings, epochs: 1, learningRate: settings.unlearningLearningRate };
+  const random = new Random(streamSeed(seed, 'unlearning'));
+  const rounds: WholeEpoch[] = [];
+  for (let round = 0; round < settings.unlearningEpochs; round++) {
+    const run = {
+      flip,
+      seed: streamSeed(seed, 'unlearning') + round,
+      evaluation: quiet,
+      schedule: 'constant',
+    } as const;
+    const up = { ascend: true, holdStatistics: true };
+    rounds.push((await fineTuneWhole(model, isolated, once, { ...run, objective: up })).last);
+    const drawn = random.permutation(others.count).subarray(0, OTHERS * isolated.count);
+    using some = await others.subset(drawn, quiet);
+    await fineTuneWhole(model, some, once, { ...run, objective: { holdStatistics: true } });
+    onProgress?.(round + 1, settings.unlearningEpochs);
+  }
+  return { first: rounds[0] as WholeEpoch, last: rounds.at(-1) as WholeEpoch };
+}

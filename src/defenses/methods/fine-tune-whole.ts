@@ -74,20 +74,25 @@ export interface WholeEpoch {
   readonly accuracy: number;
 }
 
-/** Trains every weight of `model`, in place. Returns the first and the last epoch. ERR_NUMERIC, ERR_OOM, ERR_ABORTED */
+/** The first and the last of some epochs. */
+export interface WholeHistory {
+  readonly first: WholeEpoch;
+  readonly last: WholeEpoch;
+}
+
+/** Trains every weight of `model`, in place. ERR_NUMERIC, ERR_OOM, ERR_ABORTED */
 export async function fineTuneWhole(
   model: Model,
   data: Dataset,
   settings: WholeSettings,
   { flip, seed, evaluation, objective, schedule = 'cosine' }: WholeRun,
-): Promise<{ readonly first: WholeEpoch; readonly last: WholeEpoch }> {
+): Promise<WholeHistory> {
   const { momentum, weightDecay, epochs } = settings;
   const precision = resolvePrecision(evaluation.precision ?? 'auto', model.device, 'training');
   const batchSize = Math.min(settings.batchSize, data.count);
   const trainer = callNative(() => loadAddon().createTrainer(model.native, { momentum, weightDecay }));
   try {
-    let first: WholeEpoch | undefined;
-    let last: WholeEpoch | undefined;
+    const history: WholeEpoch[] = [];
     for (let epoch = 0; epoch < epochs; epoch++) {
       const options = {
         // A last batch of one row has no batch statistics.
@@ -104,11 +109,10 @@ export async function fineTuneWhole(
         seed: streamSeed(seed, 'shuffle') + epoch,
       };
       const { loss, correct, count } = await runJob(evaluation.signal, () => trainer.epoch(data.native, options));
-      last = { loss, accuracy: correct / count };
-      first ??= last;
+      history.push({ loss, accuracy: correct / count });
       evaluation.onProgress?.(epoch + 1, epochs);
     }
-    return { first: first as WholeEpoch, last: last as WholeEpoch };
+    return { first: history[0] as WholeEpoch, last: history.at(-1) as WholeEpoch };
   } finally {
     callNative(() => trainer.dispose());
   }
