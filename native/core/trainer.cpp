@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "scope.h"
+#include "training_scope.h"
 
 #ifdef PADFT_WITH_CUDA_GRAPHS
 #include <ATen/cuda/CUDAGraph.h>
@@ -19,30 +20,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 // How often the host looks at the loss. Each look waits for the device.
 constexpr int64_t kLossCheckInterval = 100;
-
-// Ends the network's training mode however the epoch ends.
-class TrainingScope {
- public:
-  TrainingScope(Network& network, Precision precision) : network_(network) { network_.begin_training(precision); }
-  ~TrainingScope() { network_.end_training(); }
-  TrainingScope(const TrainingScope&) = delete;
-  TrainingScope& operator=(const TrainingScope&) = delete;
-
- private:
-  Network& network_;
-};
-
-// However an epoch ends, the weights have moved and what was folded from them is stale.
-class ChangeNotice {
- public:
-  explicit ChangeNotice(Network& network) : network_(network) {}
-  ~ChangeNotice() { network_.state_changed(); }
-  ChangeNotice(const ChangeNotice&) = delete;
-  ChangeNotice& operator=(const ChangeNotice&) = delete;
-
- private:
-  Network& network_;
-};
 
 #ifdef PADFT_WITH_CUDA_GRAPHS
 // An epoch that is stopped leaves replays queued; nobody may touch the weights before they are done.
