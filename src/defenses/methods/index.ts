@@ -1,5 +1,6 @@
 import { choice, onlyKnown, withDefaults } from '../../options.js';
 import { classifierOnly, none } from './controls.js';
+import { dbd } from './dbd.js';
 import { fp } from './fp.js';
 import { ft } from './ft.js';
 import type { Method } from './method.js';
@@ -12,6 +13,7 @@ export const METHODS = {
   'mm-bm': mmBm,
   ft,
   fp,
+  dbd,
 } as const;
 
 /** A method's name, as the command line and cards have it. */
