@@ -40,7 +40,7 @@ export interface DbdSettings {
   readonly cropPadding: number;
 }
 
-/** The authors' of DBD, and what they leave to SimCLR and MixMatch. Not settings: the rest of SimCLR's views and its head. */
+/** DBD's own, and SimCLR's and MixMatch's where it leaves a choice to them. */
 const DEFAULTS: DbdSettings = {
   contrastiveEpochs: 100,
   contrastiveBatchSize: 512,
@@ -64,9 +64,10 @@ const DEFAULTS: DbdSettings = {
   unlabelledWeight: 15,
   cropPadding: 4,
 };
+/** The rest of SimCLR, which is no setting: its head and its views. */
 const FIXED = { projection: 128, hue: 0.1, jitterProbability: 0.8, greyProbability: 0.2 } as const;
 
-/** A stated short schedule, to lay over the defaults where a CPU has to do: about a hundredth of the published work. */
+/** A stated short schedule, to lay over the defaults where a CPU has to do: a twentieth of SimCLR, a hundredth of MixMatch. */
 export const DBD_SHORT = {
   contrastiveEpochs: 5,
   semiEpochs: 10,
