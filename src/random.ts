@@ -24,7 +24,10 @@ export type StreamName =
   | 'masks'
   | 'isolation'
   | 'learning'
-  | 'unlearning';
+  | 'unlearning'
+  | 'anew'
+  | 'views'
+  | 'mix';
 
 /** The seed of a named stream: 48 bits of SHA-256(`root/name`), exact in a JavaScript number. */
 export function streamSeed(root: number, name: StreamName): number {

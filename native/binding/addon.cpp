@@ -16,6 +16,8 @@ const napi_type_tag kTrainerTag = {0xd94f3a02b8174e6c, 0x85e6c91370ad2b4f};
 const napi_type_tag kFitterTag = {0x17b5e8c9402f4d3a, 0xac09d7365be184f2};
 const napi_type_tag kTunerTag = {0xe3620fd1a97c48b5, 0x904b1c8de5f72a36};
 const napi_type_tag kMaskerTag = {0x5ad27c3e816f49b0, 0xc8f31be0749a2d65};
+const napi_type_tag kContrastiveTag = {0x5ab90c7de2f1483e, 0xc6137fe08d94b25a};
+const napi_type_tag kMixMatchTag = {0x8e47d15f03ac4b92, 0x7df2a6c9581e3b04};
 
 Addon& addon_of(Napi::Env env) { return *env.GetInstanceData<Addon>(); }
 
@@ -30,6 +32,8 @@ Addon::Addon(Napi::Env env, Napi::Object exports) {
                         InstanceMethod("createBoundsFitter", &Addon::create_bounds_fitter),
                         InstanceMethod("createClassifierTuner", &Addon::create_classifier_tuner),
                         InstanceMethod("createNeuronMasker", &Addon::create_neuron_masker),
+                        InstanceMethod("createContrastiveTrainer", &Addon::create_contrastive_trainer),
+                        InstanceMethod("createMixMatchTrainer", &Addon::create_mixmatch_trainer),
                         InstanceMethod("cancelAll", &Addon::cancel_all)});
   dataset = Napi::Persistent(DatasetWrap::define(env));
   model = Napi::Persistent(ModelWrap::define(env));
@@ -37,6 +41,8 @@ Addon::Addon(Napi::Env env, Napi::Object exports) {
   fitter = Napi::Persistent(FitterWrap::define(env));
   tuner = Napi::Persistent(TunerWrap::define(env));
   masker = Napi::Persistent(MaskerWrap::define(env));
+  contrastive = Napi::Persistent(ContrastiveWrap::define(env));
+  mixmatch = Napi::Persistent(MixMatchWrap::define(env));
   // worker.terminate() ends an environment in the middle of a job: stop its jobs and wait, or the compute thread would
   // call into an environment that is gone.
   env.AddCleanupHook([this] { Worker::instance().cancel_and_wait(this, 60); });
@@ -257,6 +263,37 @@ Napi::Value Addon::create_neuron_masker(const Napi::CallbackInfo& info) {
     auto masker = std::make_shared<NeuronMasker>(wrap.core(), *DatasetWrap::unwrap(info[1], "data").core(), options);
     auto object = MaskerWrap::make(info.Env(), std::move(masker));
     MaskerWrap::Unwrap(object)->model_slot = wrap.slot();
+    return Napi::Value(object);
+  });
+}
+
+Napi::Value Addon::create_contrastive_trainer(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto& wrap = ModelWrap::unwrap(info[0], "model");
+    const Fields fields(info[1], "contrastive");
+    ContrastiveOptions options;
+    options.projection = fields.integer("projection", 1, 1 << 16);
+    options.temperature = fields.number("temperature", 1e-3, 1e3);
+    options.momentum = fields.number("momentum", 0, 1);
+    options.weight_decay = fields.number("weightDecay", 0, 1e6);
+    options.views.smallest_crop = fields.number("smallestCrop", 1e-3, 1);
+    options.views.jitter = fields.number("jitter", 0, 1);
+    options.views.hue = fields.number("hue", 0, 0.5);
+    options.views.jitter_probability = fields.number("jitterProbability", 0, 1);
+    options.views.grey_probability = fields.number("greyProbability", 0, 1);
+    options.views.flip = fields.boolean("flip");
+    options.seed = fields.seed("seed");
+    auto object = ContrastiveWrap::make(info.Env(), std::make_shared<ContrastiveTrainer>(wrap.core(), options));
+    ContrastiveWrap::Unwrap(object)->model_slot = wrap.slot();
+    return Napi::Value(object);
+  });
+}
+
+Napi::Value Addon::create_mixmatch_trainer(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto& wrap = ModelWrap::unwrap(info[0], "model");
+    auto object = MixMatchWrap::make(info.Env(), std::make_shared<MixMatchTrainer>(wrap.core()));
+    MixMatchWrap::Unwrap(object)->model_slot = wrap.slot();
     return Napi::Value(object);
   });
 }

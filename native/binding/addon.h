@@ -1,4 +1,4 @@
-// The addon and its six handle classes. Each class: constructor from C++ only, methods that check, start a task and
+// The addon and its handle classes. Each class: constructor from C++ only, methods that check, start a task and
 // convert. No mathematics here.
 #pragma once
 
@@ -9,7 +9,9 @@
 
 #include "core/bounds_fitter.h"
 #include "core/classifier_tuner.h"
+#include "core/contrastive_trainer.h"
 #include "core/dataset.h"
+#include "core/mixmatch_trainer.h"
 #include "core/neuron_masker.h"
 #include "core/trainer.h"
 #include "convert.h"
@@ -32,9 +34,10 @@ class Addon;
 Addon& addon_of(Napi::Env env);
 
 /// One tag a class, so that a handle of another kind, or a plain object, is refused and never reinterpreted.
-extern const napi_type_tag kDatasetTag, kModelTag, kTrainerTag, kFitterTag, kTunerTag, kMaskerTag;
+extern const napi_type_tag kDatasetTag, kModelTag, kTrainerTag, kFitterTag, kTunerTag;
+extern const napi_type_tag kMaskerTag, kContrastiveTag, kMixMatchTag;
 
-/// Shared by the classes: what is wrapped, its slot, and its disposal.
+/// Shared by all classes: what is wrapped, its slot, and its disposal.
 template <class Self, class Core>
 class Wrap : public Napi::ObjectWrap<Self> {
  public:
@@ -132,6 +135,7 @@ class ModelWrap final : public Wrap<ModelWrap, Network> {
   Napi::Value score(const Napi::CallbackInfo& info);
   Napi::Value activation_ranges(const Napi::CallbackInfo& info);
   Napi::Value maximum_margins(const Napi::CallbackInfo& info);
+  Napi::Value warm_up_classifier(const Napi::CallbackInfo& info);
 };
 
 /// A trainer, a fitter, a tuner and a masker work on a model: they keep its slot, so that one job at a time touches it.
@@ -193,7 +197,8 @@ class TunerWrap final : public WorkerWrap<TunerWrap, ClassifierTuner> {
  public:
   using WorkerWrap::WorkerWrap;
   static Napi::FunctionReference& constructor(Napi::Env env);
-  static const napi_type_tag& tag() { return kTunerTag; }
+  static const napi_type_tag& tag() { return kTunerTag;
+extern const napi_type_tag kMaskerTag, kContrastiveTag, kMixMatchTag; }
   static const char* kind() { return "classifier tuner"; }
   static Napi::Function define(Napi::Env env);
   void dispose(const Napi::CallbackInfo& info) { free(info.Env()); }
@@ -216,11 +221,38 @@ class MaskerWrap final : public WorkerWrap<MaskerWrap, NeuronMasker> {
   Napi::Value mask(const Napi::CallbackInfo& info);
 };
 
+class ContrastiveWrap final : public WorkerWrap<ContrastiveWrap, ContrastiveTrainer> {
+ public:
+  using WorkerWrap::WorkerWrap;
+  static Napi::FunctionReference& constructor(Napi::Env env);
+  static const napi_type_tag& tag() { return kContrastiveTag; }
+  static const char* kind() { return "contrastive trainer"; }
+  static Napi::Function define(Napi::Env env);
+  void dispose(const Napi::CallbackInfo& info) { free(info.Env()); }
+
+ private:
+  Napi::Value epoch(const Napi::CallbackInfo& info);
+};
+
+class MixMatchWrap final : public WorkerWrap<MixMatchWrap, MixMatchTrainer> {
+ public:
+  using WorkerWrap::WorkerWrap;
+  static Napi::FunctionReference& constructor(Napi::Env env);
+  static const napi_type_tag& tag() { return kMixMatchTag; }
+  static const char* kind() { return "MixMatch trainer"; }
+  static Napi::Function define(Napi::Env env);
+  void dispose(const Napi::CallbackInfo& info) { free(info.Env()); }
+
+ private:
+  Napi::Value epoch(const Napi::CallbackInfo& info);
+};
+
 class Addon final : public Napi::Addon<Addon> {
  public:
   Addon(Napi::Env env, Napi::Object exports);
 
-  Napi::FunctionReference dataset, model, trainer, fitter, tuner, masker;
+  Napi::FunctionReference dataset, model, trainer, fitter, tuner;
+  Napi::FunctionReference masker, contrastive, mixmatch;
 
  private:
   Napi::Value runtime(const Napi::CallbackInfo& info);
@@ -234,6 +266,8 @@ class Addon final : public Napi::Addon<Addon> {
   Napi::Value create_bounds_fitter(const Napi::CallbackInfo& info);
   Napi::Value create_classifier_tuner(const Napi::CallbackInfo& info);
   Napi::Value create_neuron_masker(const Napi::CallbackInfo& info);
+  Napi::Value create_contrastive_trainer(const Napi::CallbackInfo& info);
+  Napi::Value create_mixmatch_trainer(const Napi::CallbackInfo& info);
   void cancel_all(const Napi::CallbackInfo& info);
 };
 

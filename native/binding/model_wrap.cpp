@@ -4,6 +4,7 @@
 #include "addon.h"
 #include "core/evaluate.h"
 #include "core/maximum_margin.h"
+#include "core/warm_up.h"
 #include "task.h"
 
 namespace padft::binding {
@@ -26,6 +27,7 @@ Napi::Function ModelWrap::define(Napi::Env env) {
        InstanceMethod<&ModelWrap::score>("score"),
        InstanceMethod<&ModelWrap::activation_ranges>("activationRanges"),
        InstanceMethod<&ModelWrap::maximum_margins>("maximumMargins"),
+       InstanceMethod<&ModelWrap::warm_up_classifier>("warmUpClassifier"),
        InstanceMethod<&ModelWrap::dispose>("dispose")});
 }
 
@@ -356,6 +358,34 @@ Napi::Value ModelWrap::maximum_margins(const Napi::CallbackInfo& info) {
           result.Set("margins", from_doubles(env, {margins, margins + found.margins.numel()}));
           result.Set("steps", from_integers(env, found.steps));
           return Napi::Value(result);
+        });
+  });
+}
+
+Napi::Value ModelWrap::warm_up_classifier(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    Reading reading(*this, info[0]);
+    const Fields fields(info[1], "warmUp");
+    WarmUpOptions options;
+    options.epochs = fields.integer("epochs", 1, 1 << 20);
+    options.batch_size = fields.integer("batchSize", 1, 1 << 20);
+    options.learning_rate = fields.number("learningRate", 0, 1e6);
+    options.alpha = fields.number("alpha", 0, 1e6);
+    options.log_zero = fields.number("logZero", -1e9, 0);
+    options.seed = fields.seed("seed");
+    options.precision = to_precision(fields, reading.network->device());
+    options.feature_batch_size = fields.integer("featureBatchSize", 1, 1 << 20);
+    return Task<WarmUpResult>::start(
+        info.Env(), &addon_of(info.Env()), std::move(reading.holds), info[2],
+        [network = reading.network, data = reading.data, options](const Control& control) {
+          return padft::warm_up_classifier(*network, *data, options, control);
+        },
+        [](Napi::Env env, WarmUpResult& result) {
+          auto object = Napi::Object::New(env);
+          object.Set("loss", result.loss);
+          object.Set("accuracy", result.accuracy);
+          object.Set("seconds", result.seconds);
+          return Napi::Value(object);
         });
   });
 }

@@ -6,12 +6,11 @@
 #include "batches.h"
 #include "evaluate.h"
 #include "losses.h"
+#include "optimisers.h"
 #include "scope.h"
 
 namespace padft {
 namespace {
-
-constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kAdamEpsilon = 1e-8;  // PyTorch's defaults
 
 at::Tensor site_index(const Network& network) {
   std::vector<int64_t> index;
@@ -93,12 +92,7 @@ at::Tensor BoundsFitter::penalty() const {
 void BoundsFitter::adam(Kind& kind, double learning_rate) const {
   if (!kind.parameter.defined()) return;
   at::NoGradGuard no_grad;
-  const auto& gradient = kind.parameter.grad();
-  kind.first.mul_(kBeta1).add_(gradient, 1 - kBeta1);
-  kind.second.mul_(kBeta2).addcmul_(gradient, gradient, 1 - kBeta2);
-  const double correction1 = 1 - std::pow(kBeta1, step_), correction2 = 1 - std::pow(kBeta2, step_);
-  const auto denominator = (kind.second / correction2).sqrt_().add_(kAdamEpsilon);
-  kind.parameter.addcdiv_(kind.first, denominator, -learning_rate / correction1);
+  adam_step(kind.parameter, kind.first, kind.second, kind.parameter.grad(), step_, learning_rate);
   if (options_.parameters == BoundsFitterOptions::Parameters::fraction) {
     kind.parameter.clamp_(0, 1);
   } else {

@@ -41,4 +41,27 @@ at::Tensor attention_distance(const at::Tensor& map, const at::Tensor& other) {
   return (attention(map) - attention(other)).square().mean(1);
 }
 
+at::Tensor nt_xent(const at::Tensor& first, const at::Tensor& second, double temperature) {
+  const int64_t count = first.size(0);
+  const auto all = at::cat({first, second});
+  const auto unit = all / all.norm(2, {1}, /*keepdim=*/true).clamp_min(1e-12);
+  const auto self = at::eye(2 * count, all.options().requires_grad(false)).to(at::kBool);
+  const auto similarity = unit.matmul(unit.t()).div(temperature)
+                              .masked_fill(self, -std::numeric_limits<float>::infinity());
+  const auto partner = at::arange(2 * count, self.options().dtype(at::kLong)).add(count).remainder(2 * count);
+  return at::cross_entropy_loss(similarity, partner);
+}
+
+at::Tensor soft_cross_entropy(const at::Tensor& logits, const at::Tensor& targets) {
+  return at::log_softmax(logits, 1).mul(targets).sum(1).neg();
+}
+
+at::Tensor squared_error(const at::Tensor& logits, const at::Tensor& targets) {
+  return (at::softmax(logits, 1) - targets).square().mean(1);
+}
+
+at::Tensor sharpen(const at::Tensor& probabilities, double temperature) {
+  return at::softmax(probabilities.log().div(temperature), 1);  // powers themselves could all be 0
+}
+
 }  // namespace padft

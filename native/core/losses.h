@@ -28,4 +28,17 @@ at::Tensor suspect_penalty(const at::Tensor& logits, const at::Tensor& labels, d
 /// same N, H and W; one value a row.
 at::Tensor attention_distance(const at::Tensor& map, const at::Tensor& other);
 
+/// NT-Xent (Chen et al., ICML 2020, eq. 1), its mean over all 2N embeddings: how badly each finds its partner among the
+/// 2N − 1 others by cosine similarity / temperature. Row i of `first` and of `second` [N, D] are two views of one image.
+at::Tensor nt_xent(const at::Tensor& first, const at::Tensor& second, double temperature);
+
+/// −Σ q log σ(z), q = `targets` [N, C] probabilities.
+at::Tensor soft_cross_entropy(const at::Tensor& logits, const at::Tensor& targets);
+
+/// Mean over the classes of (σ(z) − q)² (MixMatch's loss of unlabelled rows).
+at::Tensor squared_error(const at::Tensor& logits, const at::Tensor& targets);
+
+/// p^(1/T) / Σ p^(1/T) (MixMatch, eq. 7): [N, C] probabilities, the surer the smaller T.
+at::Tensor sharpen(const at::Tensor& probabilities, double temperature);
+
 }  // namespace padft

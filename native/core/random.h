@@ -27,6 +27,14 @@ class Stream {
     }
   }
 
+  /// Beta(shape, shape) in [0, 1], by Jöhnk's rejection: quick for shapes up to 2 or so.
+  double beta(double shape) {
+    for (;;) {
+      const double x = std::pow(uniform(), 1 / shape), y = std::pow(uniform(), 1 / shape);
+      if (x + y > 0 && x + y <= 1) return x / (x + y);
+    }
+  }
+
   /// A uniformly random permutation of 0 … count − 1 (Fisher–Yates).
   std::vector<int64_t> permutation(int64_t count) {
     std::vector<int64_t> order(static_cast<size_t>(count));

@@ -1,11 +1,11 @@
-// What must be undone however a training ends.
+// What an epoch of any trainer leaves behind, however it ends.
 #pragma once
 
 #include "../models/network.h"
 
 namespace padft {
 
-/// Ends the network's training mode however the epoch ends.
+// Ends the network's training mode however the epoch ends.
 class TrainingScope {
  public:
   TrainingScope(Network& network, Precision precision) : network_(network) { network_.begin_training(precision); }
@@ -17,7 +17,7 @@ class TrainingScope {
   Network& network_;
 };
 
-/// However an epoch ends, the weights have moved and what was folded from them is stale.
+// However an epoch ends, the weights have moved and what was folded from them is stale.
 class ChangeNotice {
  public:
   explicit ChangeNotice(Network& network) : network_(network) {}

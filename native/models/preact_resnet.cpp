@@ -8,6 +8,7 @@
 
 #include "../core/convolution.h"
 #include "../core/error.h"
+#include "../core/first_weights.h"
 #include "../core/random.h"
 
 namespace padft {
@@ -339,16 +340,12 @@ class PreActResNet18 final : public Network {
     state_.push_back({"linear.bias", master_.linear_bias, true});
   }
 
-  // PyTorch's defaults: U(±1/√fan_in) for convolutions and the classifier, 1 and 0 for batch norms.
+  // PyTorch's defaults; those of batch norms are 1 and 0.
   void initialise(uint64_t seed) {
     at::NoGradGuard no_grad;
     Stream stream(seed);
     const auto fill = [&](const Tensor& target, int64_t fan_in) {
-      const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
-      auto values = at::empty(target.sizes());
-      auto* out = values.data_ptr<float>();
-      for (int64_t i = 0; i < values.numel(); ++i) out[i] = static_cast<float>(stream.uniform(-bound, bound));
-      target.copy_(values);
+      target.copy_(first_weights(target.sizes(), fan_in, stream));
     };
     for (const auto& entry : state_) {
       if (!entry.learns || entry.tensor.dim() != 4) continue;

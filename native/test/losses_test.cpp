@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include <algorithm>
+#include <cmath>
 
 #include "check.h"
 #include "support.h"
@@ -92,6 +93,73 @@ CASE("losses", "the suspects' penalty is a softplus of the log-odds above −mar
   for (int64_t row = 0; row < 40; ++row) {
     const double odds = s.logit(row, s.label(row)) - s.log_sum(row, s.label(row));
     EXPECT_NEAR(penalty[row].item<double>(), std::log1p(std::exp(odds + 2)), 1e-4);
+  }
+}
+
+CASE("losses", "NT-Xent of four unit vectors, worked by hand") {
+  // Pairs (e1, e1) and (e2, e2) at temperature 1: each finds its partner at 1 among 1, 0 and 0.
+  const auto e = at::eye(2);
+  EXPECT_NEAR(nt_xent(e, e, 1).item<double>(), std::log(std::exp(1.0) + 2) - 1, 1e-6);
+  EXPECT_NEAR(nt_xent(3 * e, 0.5 * e, 1).item<double>(), std::log(std::exp(1.0) + 2) - 1, 1e-6);  // lengths do not count
+  EXPECT_NEAR(nt_xent(e, e, 0.5).item<double>(), std::log(std::exp(2.0) + 2) - 2, 1e-6);
+  // The wrong partners: each has one at 0 beside one at 1 and one at 0.
+  EXPECT_NEAR(nt_xent(e, e.flip({0}), 1).item<double>(), std::log(std::exp(1.0) + 2), 1e-6);
+  // All alike: one of 2N − 1 by chance.
+  EXPECT_NEAR(nt_xent(at::ones({5, 3}), at::ones({5, 3}), 0.1).item<double>(), std::log(9.0), 1e-5);
+}
+
+CASE("losses", "NT-Xent equals the sum over pairs, and its gradient the difference quotient") {
+  const auto first = test::random_tensor({6, 4}, 5).to(at::kDouble), second = test::random_tensor({6, 4}, 6).to(at::kDouble);
+  const auto spelled = [](const at::Tensor& a, const at::Tensor& b, double temperature) {
+    const auto all = at::cat({a, b});
+    const auto cosine = [&](int64_t i, int64_t j) {
+      return (all[i].dot(all[j]) / (all[i].norm() * all[j].norm())).item<double>();
+    };
+    double total = 0;
+    for (int64_t i = 0; i < 12; ++i) {
+      double sum = 0;
+      for (int64_t j = 0; j < 12; ++j) sum += j == i ? 0 : std::exp(cosine(i, j) / temperature);
+      total -= cosine(i, (i + 6) % 12) / temperature - std::log(sum);
+    }
+    return total / 12;
+  };
+  for (const double temperature : {0.1, 0.5, 2.0}) {
+    auto leaf = first.clone().set_requires_grad(true);
+    const auto loss = nt_xent(leaf, second, temperature);
+    EXPECT_NEAR(loss.item<double>(), spelled(first, second, temperature), 1e-9);
+    loss.backward();
+    auto moved = first.clone();
+    moved[2][1] += 1e-5;
+    const double quotient = (spelled(moved, second, temperature) - spelled(first, second, temperature)) / 1e-5;
+    EXPECT_NEAR(leaf.grad()[2][1].item<double>(), quotient, 1e-3);
+  }
+}
+
+CASE("losses", "the losses of MixMatch are those of its targets") {
+  const Sample s;
+  const auto targets = at::softmax(test::random_tensor({40, 5}, 23, -3, 3), 1);
+  const auto soft = soft_cross_entropy(s.logits, targets), squared = squared_error(s.logits, targets);
+  for (int64_t row = 0; row < 40; ++row) {
+    double cross = 0, error = 0;
+    for (int64_t k = 0; k < 5; ++k) {
+      const double q = targets[row][k].item<double>(), p = s.probability(row, k);
+      cross -= q * std::log(p);
+      error += (p - q) * (p - q) / 5;
+    }
+    EXPECT_NEAR(soft[row].item<double>(), cross, 2e-5);
+    EXPECT_NEAR(squared[row].item<double>(), error, 1e-6);
+  }
+  const auto hard = at::one_hot(s.labels, 5).to(at::kFloat);
+  EXPECT_CLOSE(soft_cross_entropy(s.logits, hard), symmetric_cross_entropy(s.logits, s.labels, 1, kLogZero), 1e-6);
+}
+
+CASE("losses", "sharpening squares at one half, changes nothing at one and stays a distribution") {
+  const auto p = at::tensor({0.5f, 0.3f, 0.2f, 1.f, 0.f, 0.f}).view({2, 3});
+  EXPECT_CLOSE(sharpen(p, 0.5)[0], at::tensor({25.f, 9.f, 4.f}).div(38), 1e-6);
+  EXPECT_CLOSE(sharpen(p, 1), p, 1e-6);
+  for (const double temperature : {0.01, 0.5, 1.0}) {
+    EXPECT_CLOSE(sharpen(at::full({1, 1000}, 1e-3), temperature), at::full({1, 1000}, 1e-3), 1e-5);
+    EXPECT_CLOSE(sharpen(p, temperature)[1], p[1], 1e-6);
   }
 }
 

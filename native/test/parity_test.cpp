@@ -74,6 +74,26 @@ CASE("parity", "losses and their gradients are PyTorch's") {
   expect(gradient(mse, logits), "mse.gradient");
 }
 
+CASE("parity", "the losses of training anew and their gradients are PyTorch's") {
+  const auto fixture = test::read_fixture("anew");
+  const auto leaf = [&](const char* name) { return fixture.at(name).clone().set_requires_grad(true); };
+  const auto first = leaf("first"), second = leaf("second"), logits = leaf("logits");
+  const auto& targets = fixture.at("targets");
+  const auto expect = [&](const at::Tensor& actual, const char* name) {
+    expect_answer(actual, fixture, name, 2e-6, 2e-5);
+  };
+  const auto contrast = nt_xent(first, second, 0.5);
+  expect(contrast, "ntxent");
+  expect(gradient(contrast, first), "ntxent.gradient.first");
+  expect(gradient(contrast, second), "ntxent.gradient.second");
+  const auto soft = soft_cross_entropy(logits, targets), squared = squared_error(logits, targets);
+  expect(soft, "soft");
+  expect(gradient(soft.mean(), logits), "soft.gradient");
+  expect(squared, "squared");
+  expect(gradient(squared.mean(), logits), "squared.gradient");
+  expect(sharpen(targets, 0.5), "sharpened");
+}
+
 CASE("parity", "flip, brightness and contrast are PyTorch's") {
   const auto fixture = test::read_fixture("augment");
   const auto& brightness = fixture.at("brightness");

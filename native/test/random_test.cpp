@@ -74,6 +74,21 @@ CASE("random", "every position of a permutation is equally likely") {
   for (const int value : first) EXPECT_NEAR(value, 5000, 250);
 }
 
+CASE("random", "Beta draws have the moments of the distribution") {
+  for (const double shape : {0.1, 0.75, 1.0, 4.0}) {
+    Stream stream(17);
+    double sum = 0, squares = 0;
+    for (int i = 0; i < 20000; ++i) {
+      const double draw = stream.beta(shape);
+      EXPECT(draw >= 0 && draw <= 1);
+      sum += draw;
+      squares += (draw - 0.5) * (draw - 0.5);
+    }
+    EXPECT_NEAR(sum / 20000, 0.5, 0.01);
+    EXPECT_NEAR(squares / 20000, 1 / (4 * (2 * shape + 1)), 0.005);
+  }
+}
+
 CASE("random", "a batch cycle gives each row once a pass, in a new order") {
   BatchCycle cycle(10, 4);
   std::vector<int64_t> drawn;

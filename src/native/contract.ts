@@ -183,6 +183,28 @@ export interface MaximumMargins {
   readonly steps: Int32Array;
 }
 
+export interface WarmUpOptions {
+  readonly epochs: number;
+  readonly batchSize: number;
+  /** Of Adam. */
+  readonly learningRate: number;
+  /** The loss is alpha · CE + RCE. */
+  readonly alpha: number;
+  readonly logZero: number;
+  /** Of the new classifier's first weights and of the order. */
+  readonly seed: number;
+  readonly precision: NativePrecision;
+  /** Rows a batch when features are computed. */
+  readonly featureBatchSize: number;
+}
+
+/** Of the last epoch; accuracy is by the given labels. */
+export interface WarmUpResult {
+  readonly loss: number;
+  readonly accuracy: number;
+  readonly seconds: number;
+}
+
 export interface NativeModel {
   readonly name: string;
   readonly device: string;
@@ -210,6 +232,8 @@ export interface NativeModel {
   activationRanges(data: NativeDataset, options: RangeOptions, progress?: NativeProgress): NativeJob<Float32Array>;
   /** MM-BD's statistic, under the model's own bounds. Progress in classes. */
   maximumMargins(options: MarginOptions, progress?: NativeProgress): NativeJob<MaximumMargins>;
+  /** Draws the classifier anew and trains it alone, on features computed once in evaluation mode. */
+  warmUpClassifier(data: NativeDataset, options: WarmUpOptions, progress?: NativeProgress): NativeJob<WarmUpResult>;
   dispose(): void;
 }
 
@@ -368,6 +392,90 @@ export interface NativeClassifierTuner {
   dispose(): void;
 }
 
+/** SimCLR: the projection head, SGD, and what a view may be (see `native/core/views.h`). */
+export interface ContrastiveOptions {
+  /** Length of the embeddings that are compared. */
+  readonly projection: number;
+  readonly temperature: number;
+  readonly momentum: number;
+  readonly weightDecay: number;
+  /** Share of the image's area that a crop shows at least. */
+  readonly smallestCrop: number;
+  /** Factors of brightness, contrast and saturation are U[1 − jitter, 1 + jitter]; hue turns by U[−hue, hue] of a circle. */
+  readonly jitter: number;
+  readonly hue: number;
+  readonly jitterProbability: number;
+  readonly greyProbability: number;
+  readonly flip: boolean;
+  /** Of the projection head's first weights. */
+  readonly seed: number;
+}
+
+export interface ContrastiveEpochOptions {
+  /** A last, smaller batch is left out. */
+  readonly batchSize: number;
+  readonly learningRate: number;
+  /** Of this epoch's order and views. */
+  readonly seed: number;
+  readonly precision: NativePrecision;
+}
+
+export interface ContrastiveEpochResult {
+  /** Mean NT-Xent over the steps. */
+  readonly loss: number;
+  readonly steps: number;
+  readonly seconds: number;
+}
+
+/** Trains the model's backbone in place and reads no label. */
+export interface NativeContrastiveTrainer {
+  epoch(
+    data: NativeDataset,
+    options: ContrastiveEpochOptions,
+    progress?: NativeProgress,
+  ): NativeJob<ContrastiveEpochResult>;
+  dispose(): void;
+}
+
+export interface MixMatchOptions {
+  readonly steps: number;
+  /** Labelled rows a step, and as many unlabelled ones; at most the rows of the smaller part. */
+  readonly batchSize: number;
+  /** Of Adam. */
+  readonly learningRate: number;
+  /** Temperature that guesses are sharpened with, in [0.01, 1]. */
+  readonly sharpening: number;
+  /** Pairs are mixed by Beta(mixAlpha, mixAlpha); in [0.1, 4]. */
+  readonly mixAlpha: number;
+  /** Weight of the unlabelled rows' loss, linear in the step from the first to the second. */
+  readonly unlabelledWeight: readonly [number, number];
+  readonly cropPadding: number;
+  readonly flip: boolean;
+  /** Of this epoch's batches, views and mixtures. */
+  readonly seed: number;
+  readonly precision: NativePrecision;
+}
+
+/** Means over the steps. */
+export interface MixMatchResult {
+  readonly loss: number;
+  readonly labelledLoss: number;
+  readonly unlabelledLoss: number;
+  readonly seconds: number;
+}
+
+/** Trains every weight of the model in place; Adam's moments last from epoch to epoch. */
+export interface NativeMixMatchTrainer {
+  /** `labelled` rows of `data` keep their label; the labels of all others are not read. */
+  epoch(
+    data: NativeDataset,
+    labelled: Uint32Array,
+    options: MixMatchOptions,
+    progress?: NativeProgress,
+  ): NativeJob<MixMatchResult>;
+  dispose(): void;
+}
+
 export interface MaskerOptions {
   readonly batchSize: number;
   /** Largest relative disturbance of a batch norm's scale and shift. */
@@ -426,6 +534,8 @@ export interface NativeAddon {
     options: TunerOptions,
   ): NativeClassifierTuner;
   createNeuronMasker(model: NativeModel, data: NativeDataset, options: MaskerOptions): NativeNeuronMasker;
+  createContrastiveTrainer(model: NativeModel, options: ContrastiveOptions): NativeContrastiveTrainer;
+  createMixMatchTrainer(model: NativeModel): NativeMixMatchTrainer;
   /** Asks every running job to stop; for shutdown. */
   cancelAll(): void;
 }
@@ -444,6 +554,8 @@ export const CONTRACT = {
     'createBoundsFitter',
     'createClassifierTuner',
     'createNeuronMasker',
+    'createContrastiveTrainer',
+    'createMixMatchTrainer',
     'cancelAll',
   ],
   dataset: ['shape', 'device', 'bytes', 'labels', 'images', 'subset', 'withTrigger', 'withNoiseWarp', 'dispose'],
@@ -469,10 +581,13 @@ export const CONTRACT = {
     'score',
     'activationRanges',
     'maximumMargins',
+    'warmUpClassifier',
     'dispose',
   ],
   trainer: ['epoch', 'state', 'loadState', 'dispose'],
   boundsFitter: ['steps', 'bounds', 'dispose'],
   classifierTuner: ['epoch', 'dispose'],
   neuronMasker: ['steps', 'mask', 'dispose'],
+  contrastiveTrainer: ['epoch', 'dispose'],
+  mixMatchTrainer: ['epoch', 'dispose'],
 } as const;

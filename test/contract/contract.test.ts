@@ -4,8 +4,10 @@ import {
   type NativeAddon,
   type NativeBoundsFitter,
   type NativeClassifierTuner,
+  type NativeContrastiveTrainer,
   type NativeDataset,
   type NativeJob,
+  type NativeMixMatchTrainer,
   type NativeModel,
   type NativeTrainer,
 } from '../../src/native/contract.js';
@@ -54,6 +56,44 @@ const TUNER = {
   precision: 'fp32',
   featureBatchSize: 4,
 } as const;
+const WARM_UP = {
+  epochs: 1,
+  batchSize: 4,
+  learningRate: 0.01,
+  alpha: 0.1,
+  logZero: -9.2,
+  seed: 0,
+  precision: 'fp32',
+  featureBatchSize: 4,
+} as const;
+const CONTRASTIVE = {
+  projection: 8,
+  temperature: 0.5,
+  momentum: 0.9,
+  weightDecay: 0,
+  smallestCrop: 0.2,
+  jitter: 0.4,
+  hue: 0.1,
+  jitterProbability: 0.8,
+  greyProbability: 0.2,
+  flip: true,
+  seed: 0,
+} as const;
+const CONTRASTIVE_EPOCH = { batchSize: 4, learningRate: 0.01, seed: 0, precision: 'fp32' } as const;
+const MIXMATCH = {
+  steps: 1,
+  batchSize: 4,
+  learningRate: 0.01,
+  sharpening: 0.5,
+  mixAlpha: 0.75,
+  unlabelledWeight: [0, 1],
+  cropPadding: 0,
+  flip: false,
+  seed: 0,
+  precision: 'fp32',
+} as const;
+/** Of the rows of every data set here. */
+const LABELLED = Uint32Array.of(0, 2, 4, 6, 8);
 const ROW = Uint32Array.of(1);
 const GRID = new Float32Array(32 * 32 * 2);
 const RECIPE = { rate: 0.25, crossRatio: 1, rotation: 10, target: 0, grid: GRID };
@@ -65,9 +105,19 @@ interface Handles {
   readonly trainer: NativeTrainer;
   readonly boundsFitter: NativeBoundsFitter;
   readonly classifierTuner: NativeClassifierTuner;
+  readonly contrastiveTrainer: NativeContrastiveTrainer;
+  readonly mixMatchTrainer: NativeMixMatchTrainer;
 }
 type Kind = keyof Handles;
-const KINDS = ['dataset', 'model', 'trainer', 'boundsFitter', 'classifierTuner'] as const satisfies readonly Kind[];
+const KINDS = [
+  'dataset',
+  'model',
+  'trainer',
+  'boundsFitter',
+  'classifierTuner',
+  'contrastiveTrainer',
+  'mixMatchTrainer',
+] as const satisfies readonly Kind[];
 
 let addon: NativeAddon;
 beforeAll(() => {
@@ -118,6 +168,8 @@ function makeHandles(rows = ROWS): Handles {
       seed: 0,
     }),
     classifierTuner: addon.createClassifierTuner(model, dataset, null, TUNER),
+    contrastiveTrainer: addon.createContrastiveTrainer(model, CONTRASTIVE),
+    mixMatchTrainer: addon.createMixMatchTrainer(model),
   };
 }
 
@@ -164,6 +216,7 @@ const CALLS: { readonly [K in Kind]: Readonly<Record<string, Entry>> } = {
     score: ({ model, dataset }) => model.score(dataset, SCORING),
     activationRanges: ({ model, dataset }) => model.activationRanges(dataset, RANGES),
     maximumMargins: ({ model }) => model.maximumMargins(MARGINS),
+    warmUpClassifier: ({ model, dataset }) => model.warmUpClassifier(dataset, WARM_UP),
     dispose: ({ model }) => model.dispose(),
   },
   trainer: {
@@ -180,6 +233,14 @@ const CALLS: { readonly [K in Kind]: Readonly<Record<string, Entry>> } = {
   classifierTuner: {
     epoch: ({ classifierTuner }) => classifierTuner.epoch(TUNE),
     dispose: ({ classifierTuner }) => classifierTuner.dispose(),
+  },
+  contrastiveTrainer: {
+    epoch: ({ contrastiveTrainer, dataset }) => contrastiveTrainer.epoch(dataset, CONTRASTIVE_EPOCH),
+    dispose: ({ contrastiveTrainer }) => contrastiveTrainer.dispose(),
+  },
+  mixMatchTrainer: {
+    epoch: ({ mixMatchTrainer, dataset }) => mixMatchTrainer.epoch(dataset, LABELLED, MIXMATCH),
+    dispose: ({ mixMatchTrainer }) => mixMatchTrainer.dispose(),
   },
 };
 
@@ -273,6 +334,9 @@ describe('every entry refuses a disposed handle', () => {
     expect(await codeOf(() => handles.boundsFitter.steps(STEPS))).toBe('ERR_DISPOSED');
     expect(await codeOf(() => handles.classifierTuner.epoch(TUNE))).toBe('ERR_DISPOSED');
     expect(await codeOf(() => handles.trainer.state())).toBe('ERR_DISPOSED');
+    const dataset = makeDataset();
+    expect(await codeOf(() => handles.contrastiveTrainer.epoch(dataset, CONTRASTIVE_EPOCH))).toBe('ERR_DISPOSED');
+    expect(await codeOf(() => handles.mixMatchTrainer.epoch(dataset, LABELLED, MIXMATCH))).toBe('ERR_DISPOSED');
   });
 });
 
@@ -280,12 +344,14 @@ describe('every entry of a busy handle reads, shares or refuses', () => {
   for (const kind of KINDS) {
     test.each(Object.keys(CALLS[kind]))(`${kind}.%s`, async (name) => {
       const handles = makeHandles(400);
-      const busy =
-        kind === 'boundsFitter'
-          ? handles.boundsFitter.steps({ ...STEPS, steps: 200 })
-          : kind === 'classifierTuner'
-            ? handles.classifierTuner.epoch(TUNE)
-            : handles.trainer.epoch(handles.dataset, EPOCH);
+      const { dataset, boundsFitter, classifierTuner, contrastiveTrainer, mixMatchTrainer, trainer } = handles;
+      const long: Readonly<Partial<Record<Kind, () => NativeJob<unknown>>>> = {
+        boundsFitter: () => boundsFitter.steps({ ...STEPS, steps: 200 }),
+        classifierTuner: () => classifierTuner.epoch(TUNE),
+        contrastiveTrainer: () => contrastiveTrainer.epoch(dataset, CONTRASTIVE_EPOCH),
+        mixMatchTrainer: () => mixMatchTrainer.epoch(dataset, LABELLED, { ...MIXMATCH, steps: 200 }),
+      };
+      const busy = (long[kind] ?? (() => trainer.epoch(dataset, EPOCH)))();
       const outcome = busy.promise.then(
         () => null,
         (error: unknown) => String(Reflect.get(error as object, 'code')),
@@ -310,12 +376,14 @@ describe('every entry of a busy handle reads, shares or refuses', () => {
 
 test('a worker is not disposed of while its model is used: that may touch the model', async () => {
   const handles = makeHandles(400);
+  const { trainer, boundsFitter, classifierTuner, contrastiveTrainer, mixMatchTrainer } = handles;
+  const workers = [trainer, boundsFitter, classifierTuner, contrastiveTrainer, mixMatchTrainer];
   const busy = CALLS.model.predict?.(handles) as NativeJob<unknown>;
-  for (const worker of [handles.trainer, handles.boundsFitter, handles.classifierTuner]) {
+  for (const worker of workers) {
     expect(await codeOf(() => worker.dispose())).toBe('ERR_BUSY');
   }
   await busy.promise;
-  for (const worker of [handles.trainer, handles.boundsFitter, handles.classifierTuner]) {
+  for (const worker of workers) {
     expect(await codeOf(() => worker.dispose())).toBeNull();
   }
 });
@@ -347,6 +415,11 @@ describe('a wrong handle is refused', () => {
       () => model.activationRanges(wrong, RANGES),
       () => trainer.epoch(wrong, EPOCH),
       () => addon.createTrainer(wrong, { momentum: 0, weightDecay: 0 }),
+      () => handles.contrastiveTrainer.epoch(wrong, CONTRASTIVE_EPOCH),
+      () => handles.mixMatchTrainer.epoch(wrong, LABELLED, MIXMATCH),
+      () => model.warmUpClassifier(wrong, WARM_UP),
+      () => addon.createContrastiveTrainer(wrong, CONTRASTIVE),
+      () => addon.createMixMatchTrainer(wrong),
       () => addon.createClassifierTuner(wrong, handles.dataset, null, TUNER),
       () => addon.createClassifierTuner(model, wrong, null, TUNER),
     ];
@@ -364,7 +437,7 @@ describe('a wrong handle is refused', () => {
 });
 
 test('a wrong option is named by its path', async () => {
-  const { model, dataset, trainer } = makeHandles();
+  const { model, dataset, trainer, contrastiveTrainer, mixMatchTrainer } = makeHandles();
   const refused = (call: () => unknown) => expect(call).toThrow(expect.objectContaining({ code: 'ERR_OPTION' }));
   refused(() => model.predict(dataset, { ...EVALUATION, batchSize: 0 }));
   refused(() => trainer.epoch(dataset, { ...EPOCH, cropPadding: -1 }));
@@ -380,4 +453,20 @@ test('a wrong option is named by its path', async () => {
   );
   expect(() => model.score(dataset, { ...SCORING, alpha: Number.NaN })).toThrow(/score\.alpha/);
   expect(await codeOf(() => dataset.subset(Uint32Array.of(ROWS)))).toBe('ERR_DATA');
+  expect(() => model.warmUpClassifier(dataset, { ...WARM_UP, epochs: 0 })).toThrow(/warmUp\.epochs/);
+  expect(() => addon.createContrastiveTrainer(model, { ...CONTRASTIVE, temperature: 0 })).toThrow(
+    /contrastive\.temperature/,
+  );
+  expect(() => contrastiveTrainer.epoch(dataset, { ...CONTRASTIVE_EPOCH, batchSize: 1 })).toThrow(
+    /contrastive\.batchSize/,
+  );
+  expect(await codeOf(() => contrastiveTrainer.epoch(dataset, { ...CONTRASTIVE_EPOCH, batchSize: ROWS + 1 }))).toBe(
+    'ERR_OPTION',
+  );
+  const mix = (change: object, rows = LABELLED) => mixMatchTrainer.epoch(dataset, rows, { ...MIXMATCH, ...change });
+  expect(() => mix({ sharpening: 0 })).toThrow(/mixmatch\.sharpening/);
+  expect(() => mix({ unlabelledWeight: [0, -1] })).toThrow(/mixmatch\.unlabelledWeight/);
+  expect(await codeOf(() => mix({ batchSize: LABELLED.length + 1 }))).toBe('ERR_OPTION');
+  expect(await codeOf(() => mix({}, Uint32Array.of(1, 2, 3, ROWS)))).toBe('ERR_DATA');
+  expect(await codeOf(() => mix({}, Uint32Array.of(1, 2, 3, 3)))).toBe('ERR_DATA');
 });

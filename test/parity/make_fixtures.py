@@ -22,7 +22,8 @@ kink decides anything (see calm_network). So a difference beyond the tolerance i
  6. augment        flip, brightness, contrast
  7. triggers       replace, blend and add on uint8 pixels
     warp-*         WaNet's grid and what bilinear sampling at it gives
- 8. numpy-random   RandomState(0).permutation, which older public code draws its poisoned rows with
+ 8. anew           NT-Xent, MixMatch's two losses and its sharpening, with their gradients
+ 9. numpy-random   RandomState(0).permutation, which older public code draws its poisoned rows with
 """
 
 from __future__ import annotations
@@ -625,7 +626,42 @@ def warp_fixture(name: str, k: int, strength: float, rescale: float, height: int
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# 8. NumPy's legacy generator
+# 8. Training anew: SimCLR's loss and MixMatch's
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def anew_fixture() -> None:
+    rng = np.random.default_rng(81)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.from_numpy(rng.normal(0, 1, shape).astype(np.float32))
+
+    first, second, logits = normal(8, 5), normal(8, 5), 3 * normal(12, 10)
+    targets = torch.softmax(2 * normal(12, 10), 1)
+
+    def compute(run: Run) -> dict:
+        a, b, z = (t.to(run.dtype, copy=True).requires_grad_() for t in (first, second, logits))
+        q = targets.to(run.dtype)
+        unit = F.normalize(torch.cat([a, b]))
+        similarity = (unit @ unit.t() / 0.5)[~torch.eye(16, dtype=torch.bool)].view(16, 15)  # without itself
+        partner = torch.cat([torch.arange(7, 15), torch.arange(0, 8)])
+        contrast = F.cross_entropy(similarity, partner)
+        answers = {'ntxent': contrast, 'soft': F.cross_entropy(z, q, reduction='none'),
+                   'squared': F.mse_loss(z.softmax(1), q, reduction='none').mean(1),
+                   'sharpened': q ** 2 / (q ** 2).sum(1, keepdim=True)}
+        answers['ntxent.gradient.first'], answers['ntxent.gradient.second'] = torch.autograd.grad(contrast, (a, b))
+        answers['soft.gradient'], = torch.autograd.grad(F.cross_entropy(z, q), z)
+        answers['squared.gradient'], = torch.autograd.grad(F.mse_loss(z.softmax(1), q), z)
+        return answers
+
+    answers, checks = repeated(compute)
+    save('anew', 'NT-Xent (mean), and by row cross-entropy and squared error against given probabilities, with the gradients '
+         'of their means; sharpened targets.', {'first': first, 'second': second, 'logits': logits, 'targets': targets},
+         answers, None, checks, (2e-6, 2e-5), options={'temperature': 0.5, 'sharpening': 0.5})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 9. NumPy's legacy generator
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -640,6 +676,7 @@ augment_fixture()
 triggers_fixture()
 warp_fixture('square', 4, 0.5, 1.0, 32, 32, 73)
 warp_fixture('wide', 3, 2.0, 0.9, 17, 24, 75)
+anew_fixture()
 numpy_random_fixture()
 
 index = {'made_by': 'test/parity/make_fixtures.py', 'torch': torch.__version__, 'numpy': np.__version__,

@@ -34,7 +34,8 @@ async function modelOf(fixture: Fixture): Promise<Model> {
 const noLabels = (fixture: Fixture, images: string) => new Int32Array(fixture.shape(images)[0] ?? 0);
 
 test('every fixture is known here; losses and tune are compared in head.test.ts', () => {
-  // `augment` by the core's own tests: no entry of the border takes factors of brightness and contrast.
+  // `augment` and `anew` by the core's own tests: no entry of the border takes factors of brightness and contrast, or shows
+  // these losses alone.
   expect(Object.keys(INDEX.fixtures).sort()).toEqual(
     [
       'forward-w4',
@@ -55,6 +56,7 @@ test('every fixture is known here; losses and tune are compared in head.test.ts'
       'losses',
       'tune',
       'augment',
+      'anew',
     ].sort(),
   );
 });

@@ -181,6 +181,9 @@ describe('wrong use of a method', () => {
     ['fp', { maxAccDrop: 2 }, 'fp.maxAccDrop: expected a number in [0, 1]'],
     ['mm-bm', { steps: 0.5 }, 'mm-bm.steps: expected an integer'],
     ['none', { epochs: 1 }, 'none.epochs: expected one of the options'],
+    ['dbd', { semiEpochs: 0 }, 'dbd.semiEpochs: expected an integer'],
+    ['dbd', { labelledShare: 1.5 }, 'dbd.labelledShare: expected a number in [0, 1]'],
+    ['dbd', { mixAlpha: 0 }, 'dbd.mixAlpha: expected a number in [0.1, 4]'],
     ['classifier-only', { jitter: 7 }, 'classifier-only.jitter: expected a number in [0, 1]'],
   ])('%s with %j', (name, options, told) => {
     expect(() => planMethod(name, options)).toThrow(

@@ -4,7 +4,7 @@ import type { EvaluationOptions, Model } from '../../model.js';
 import { integer, number } from '../../options.js';
 import { Random, type StreamName, streamSeed } from '../../random.js';
 import { rankAscending } from '../../statistics.js';
-import { fineTuneWhole, partOf, type WholeEpoch, type WholeRun } from './fine-tune-whole.js';
+import { fineTuneWhole, partOf, type WholeEpoch, type WholeRun, WholeTrainer } from './fine-tune-whole.js';
 import { type Method, type MethodInput, newLike } from './method.js';
 
 export interface AntiBackdoorSettings {
@@ -142,23 +142,19 @@ async function unlearn(
   { flip, seed }: MethodInput,
   evaluation: EvaluationOptions,
 ): Promise<{ readonly first: WholeEpoch; readonly last: WholeEpoch }> {
-  const { onProgress, ...quiet } = evaluation;
-  const once = { ...settings, epochs: 1, learningRate: settings.unlearningLearningRate };
+  const rate = settings.unlearningLearningRate;
   const random = new Random(streamSeed(seed, 'unlearning'));
+  // One trainer for both directions: its momentum is that of the difference.
+  using trainer = new WholeTrainer(model, settings, evaluation);
   const rounds: WholeEpoch[] = [];
   for (let round = 0; round < settings.unlearningEpochs; round++) {
-    const run = {
-      flip,
-      seed: streamSeed(seed, 'unlearning') + round,
-      evaluation: quiet,
-      schedule: 'constant',
-    } as const;
+    const step = { rates: [rate, rate], seed: streamSeed(seed, 'unlearning') + round, flip } as const;
     const up = { ascend: true, holdStatistics: true };
-    rounds.push((await fineTuneWhole(model, isolated, once, { ...run, objective: up })).last);
+    rounds.push(await trainer.epoch(isolated, { ...step, objective: up }));
     const drawn = random.permutation(others.count).subarray(0, OTHERS * isolated.count);
-    using some = await others.subset(drawn, quiet);
-    await fineTuneWhole(model, some, once, { ...run, objective: { holdStatistics: true } });
-    onProgress?.(round + 1, settings.unlearningEpochs);
+    using some = await others.subset(drawn, { signal: evaluation.signal });
+    await trainer.epoch(some, { ...step, objective: { holdStatistics: true } });
+    evaluation.onProgress?.(round + 1, settings.unlearningEpochs);
   }
   return { first: rounds[0] as WholeEpoch, last: rounds.at(-1) as WholeEpoch };
 }

@@ -2,6 +2,7 @@ import { choice, onlyKnown, withDefaults } from '../../options.js';
 import { abl } from './abl.js';
 import { anp } from './anp.js';
 import { classifierOnly, none } from './controls.js';
+import { dbd } from './dbd.js';
 import { fp } from './fp.js';
 import { ft } from './ft.js';
 import { ftSam } from './ft-sam.js';
@@ -20,6 +21,7 @@ export const METHODS = {
   nad,
   anp,
   abl,
+  dbd,
 } as const;
 
 /** A method's name, as the command line and cards have it. */
