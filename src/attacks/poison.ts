@@ -216,7 +216,8 @@ function drawOrder(draw: PoisonDraw, rows: number, seed: number): Uint32Array<Ar
   }
 }
 
-function roundHalfToEven(value: number): number {
+/** Python's `round`. @internal Shared with `reproduce`. */
+export function roundHalfToEven(value: number): number {
   const floor = Math.floor(value);
   if (value - floor !== 0.5) return Math.round(value);
   return floor % 2 === 0 ? floor : floor + 1;
