@@ -82,6 +82,11 @@ const PURIFIERS: readonly TableColumn[] = [
 
 const share = (value: MeanOf | null | undefined) => (value == null ? '' : percentOf(value));
 
+/** Small ones by their order of magnitude. */
+function probability(p: number): string {
+  return p < 0.001 ? p.toExponential(1) : p.toFixed(3);
+}
+
 /** Of detectors that repair nothing. */
 const DETECTORS: readonly TableColumn[] = [
   {
@@ -121,7 +126,7 @@ const DETECTORS: readonly TableColumn[] = [
   {
     title: 'p',
     help: 'of MM-BD: what a clean model gives by chance',
-    text: ({ detection }) => (detection?.pValue == null ? '' : numberOf(detection.pValue, 4)),
+    text: ({ detection }) => (detection?.pValue == null ? '' : probability(detection.pValue.mean)),
   },
 ];
 

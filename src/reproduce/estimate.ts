@@ -91,7 +91,7 @@ export function methodUnits(
   const batch = typeof settings.batchSize === 'number' ? settings.batchSize : 0;
   const passes = computes.includes('training') ? sum(/epochs$/i) : 0;
   const scoring = computes.includes('scoring') ? scoringUnits(PRESETS.default, size) : 0;
-  const work = passes * images + sum(/steps$/i) * batch;
+  const work = passes * images + sum(/steps$/i) * Math.min(batch, images);
   return TRAINING_UNITS * work + scoring + evaluationUnits(cell, size.testRows);
 }
 

@@ -72,10 +72,14 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
     attackTrain: { wanet: { cropPadding: 5 } },
     defense: {},
     cleanShare: CLEAN_SHARE,
-    // 100 epochs of each method would take longer than the victim.
+    // The published schedules would each take longer than the victim did.
     methods: {
       ft: { epochs: 20 },
       fp: { epochs: 20 },
+      nad: { epochs: 20 },
+      'ft-sam': { epochs: 20 },
+      anp: { steps: 500 },
+      abl: { isolationEpochs: 4, epochs: 8, unlearningEpochs: 4 },
     },
     inspection: {},
     unfit: [],
@@ -115,6 +119,10 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
       'mm-bm': { steps: 5 },
       ft: { epochs: 2, batchSize: 16 },
       fp: { epochs: 2, batchSize: 16 },
+      nad: { teacherEpochs: 1, epochs: 2, batchSize: 16 },
+      'ft-sam': { epochs: 2, batchSize: 16 },
+      anp: { steps: 5, batchSize: 16 },
+      abl: { isolationEpochs: 1, epochs: 1, unlearningEpochs: 1, batchSize: 16 },
     },
     inspection: { images: 4, steps: 10 },
     // The pictures have three classes, and MM-BD compares four at least.
