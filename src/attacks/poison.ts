@@ -216,8 +216,7 @@ function drawOrder(draw: PoisonDraw, rows: number, seed: number): Uint32Array<Ar
   }
 }
 
-/** Python's `round`. @internal Shared with `reproduce`. */
-export function roundHalfToEven(value: number): number {
+function roundHalfToEven(value: number): number {
   const floor = Math.floor(value);
   if (value - floor !== 0.5) return Math.round(value);
   return floor % 2 === 0 ? floor : floor + 1;

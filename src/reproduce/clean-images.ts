@@ -1,5 +1,4 @@
 import { pythonSample } from '../attacks/mt19937.js';
-import { roundHalfToEven } from '../attacks/poison.js';
 import { Dataset } from '../dataset.js';
 import type { ImageSet } from '../datasets/index.js';
 import { withMemory } from '../errors.js';
@@ -8,7 +7,7 @@ import type { CleanDraw } from '../report/card.js';
 import type { CleanRequest } from './cells.js';
 
 /**
- * The clean images of BackdoorBench's defences: round(share · N) rows of the training set as it was before the poison, by
+ * The clean images of BackdoorBench's defences: ⌊share · N⌋ rows of the training set as it was before the poison, by
  * Python's `random.seed(seed); random.sample(range(N), …)`, in the order drawn. Poisoned rows are among them, as they were.
  * A class that the draw missed gets its first row: methods refuse images that lack a class. `added` names those rows.
  *
@@ -19,7 +18,7 @@ export function drawCleanRows(
   classes: number,
   { share, seed }: Pick<CleanRequest, 'share' | 'seed'>,
 ): { readonly rows: Uint32Array; readonly added: readonly number[] } {
-  const drawn = pythonSample(labels.length, roundHalfToEven(share * labels.length), seed);
+  const drawn = pythonSample(labels.length, Math.floor(share * labels.length), seed);
   const seen = new Set(Array.from(drawn, (row) => labels[row]));
   const added = Array.from({ length: classes }, (_, label) => label)
     .filter((label) => !seen.has(label))
