@@ -1,12 +1,32 @@
 import { drawControl } from './control.js';
+import type { Dataset } from './dataset.js';
 import type { PlannedDefense } from './defense-request.js';
-import { collapse, type PadFtResult, padFt, type RowScores, scoringKey } from './defenses/pad-ft/index.js';
+import { defendByMethod, type PlannedMethod } from './defenses/methods/index.js';
+import {
+  collapse,
+  type DefenseProgress,
+  type PadFtResult,
+  type PadFtSettings,
+  type Purification,
+  padFt,
+  purify,
+  type RowScores,
+  scoreRows,
+  scoringKey,
+} from './defenses/pad-ft/index.js';
 import type { ExperimentEvent } from './experiment.js';
-import type { MemoryWatch } from './memory.js';
+import { MemoryWatch, type StageCost } from './memory.js';
 import type { EvaluationOptions, Model } from './model.js';
 import type { PoisonedSet } from './poisoned-set.js';
-import { type CardCost, type CardRow, makeRow } from './report/card.js';
-import { judgeDefense, type VictimFigures } from './report/judge.js';
+import {
+  type CardCost,
+  type CardRow,
+  type DetectionRow,
+  type MethodRow,
+  makeDetectionRow,
+  makeRow,
+} from './report/card.js';
+import { judgeDefense, judgeMethod, judgePurification, type VictimFigures } from './report/judge.js';
 
 /** Scores that a defence paid for and others of the same victim may use. */
 interface SharedScores {
@@ -52,7 +72,7 @@ export async function defendAndJudge(
     purified,
     onProgress: (progress) => say({ type: 'defense', name, ...progress }),
   });
-  if (shared === undefined) scored.set(key, { scores: result.scores, cost: scoringCost(label, result) });
+  if (shared === undefined) scored.set(key, { scores: result.scores, cost: scoringCost(label, result.costs) });
   const problem = collapse(result);
   if (problem !== null) say({ type: 'warning', message: `${name}: ${problem}` });
   await save(result);
@@ -65,7 +85,68 @@ export async function defendAndJudge(
   return whole;
 }
 
-function scoringCost(measuredBy: string, { costs }: PadFtResult): CardCost | undefined {
+/** What a method that is compared with PAD-FT is given beside the victim, and the seed of what it draws. */
+export interface MethodSupply {
+  /** Images known to be clean; null for none. */
+  readonly clean: Dataset | null;
+  readonly seed: number;
+}
+
+/**
+ * Repairs a victim by another method and only then looks at the ground truth. `save` gets the model before it is judged;
+ * it is freed afterwards.
+ *
+ * @throws PadFtError whatever `defendByMethod` and `judgeMethod` throw, and what `save` throws
+ */
+export async function repairAndJudge(
+  { victim, set, before, evaluation, watch, say }: DefenseBench,
+  planned: PlannedMethod,
+  { clean, seed }: MethodSupply,
+  save: (model: Model) => Promise<void>,
+): Promise<MethodRow> {
+  const { name } = planned;
+  say({ type: 'stage', stage: 'defend', text: `defending: ${name}` });
+  const request = { victim, training: set.train, clean, flip: set.flip, seed };
+  const onProgress = (done: number, total: number) => say({ type: 'progress', stage: 'defend', done, total });
+  const { model, said, details, given, costs } = await defendByMethod(planned, request, { ...evaluation, onProgress });
+  using _ = model;
+  await save(model);
+  say({ type: 'stage', stage: 'judge', text: `judging: ${name}` });
+  const figures = await watch.measure('judge', () => judgeMethod(model, set, before.evaluation, evaluation));
+  return { name, given, said, details, costs, figures };
+}
+
+/**
+ * Purifies, repairs nothing, and only then looks at the ground truth. `save` gets what was found before it is judged;
+ * `name` is what other rows call this one when they name who scored the rows.
+ *
+ * @throws PadFtError whatever `purify` throws, and what `save` throws
+ */
+export async function detectAndJudge(
+  { victim, set, before, evaluation, watch, say, scored }: DefenseBench,
+  { name, settings }: { readonly name: string; readonly settings: PadFtSettings },
+  save: (purification: Purification) => Promise<void>,
+  label = name,
+): Promise<DetectionRow> {
+  const { purifier } = settings.purify;
+  say({ type: 'stage', stage: 'defend', text: `detecting: ${purifier}` });
+  const own = new MemoryWatch(victim.device);
+  const key = scoringKey(settings);
+  const shared = scored.get(key);
+  const context = {
+    ...evaluation,
+    onProgress: (progress: DefenseProgress) => say({ type: 'defense', name, ...progress }),
+  };
+  const scores = shared?.scores ?? (await own.measure('purify', () => scoreRows(victim, set.train, settings, context)));
+  if (shared === undefined) scored.set(key, { scores, cost: scoringCost(label, own.costs) });
+  const purification = await purify(victim, set.train, settings, { ...context, scores });
+  await save(purification);
+  const figures = await watch.measure('judge', async () => judgePurification(purification, set, before));
+  const costs = shared?.cost === undefined ? own.costs : [shared.cost];
+  return makeDetectionRow(name, purifier, purification, costs, figures);
+}
+
+function scoringCost(measuredBy: string, costs: readonly StageCost[]): CardCost | undefined {
   const cost = costs.find(({ stage }) => stage === 'purify');
   return cost && { ...cost, measuredBy };
 }

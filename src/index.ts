@@ -119,11 +119,24 @@ export {
   type TrainingSubjectInfo,
 } from './poisoned-set-file.js';
 export { type ReevaluateOptions, type ReevaluateResult, type Reevaluation, reevaluate } from './reevaluate.js';
-export { type CardMethod, type CardRow, type MethodRow, type RunCard, readCard } from './report/card.js';
+export {
+  type CardDetector,
+  type CardMethod,
+  type CardRow,
+  type CleanDraw,
+  type CleanFolder,
+  type DetectionRow,
+  type InspectionRow,
+  type MethodRow,
+  type RunCard,
+  readCard,
+} from './report/card.js';
 export {
   type DefenseFigures,
+  type DetectionFigures,
   judgeDefense,
   judgeMethod,
+  judgePurification,
   judgeVictim,
   type MethodFigures,
   type VictimFigures,

@@ -59,7 +59,7 @@ export interface ReevaluateResult {
 /**
  * Checks a finished run: compares every file with the card's SHA-256, makes the test sets again, evaluates the victim
  * and every defended model, and compares with the card. Of a folder of `pad-ft defend`, the model that was returned, on
- * the test sets of the folder it was given (or `datasetOptions.path`).
+ * the test sets of the folder it was given (or `datasetOptions.path`). Of a detector's cell, which repaired nothing, the victim.
  *
  * @throws PadFtError ERR_OPTION, ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM when a file was changed or the data set is another
  * one, ERR_DATA when the card has no test set to evaluate on
@@ -130,6 +130,11 @@ function modelsOf(card: RunCard) {
     entry.card === null || !written.has(entry.file) ? [] : [{ ...entry, card: entry.card }],
   );
   if (judged.length > 0) return judged;
+  if (card.victim.evaluation !== null && card.files.length === 0) {
+    const message =
+      'the card’s models were not kept: run the same `pad-ft reproduce` again with `--keep-models true`, then evaluate the folder';
+    throw new PadFtError('ERR_DATA', message);
+  }
   throw new PadFtError(
     'ERR_DATA',
     'the card holds no evaluated model: it was written without a test set, so there is nothing to compare',

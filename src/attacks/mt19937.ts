@@ -4,15 +4,15 @@ const SIZE = 624;
 const SHIFT = 397;
 
 /**
- * MT19937 as NumPy's legacy `RandomState` seeds and reads it: `np.random.seed(s)` with an integer runs
- * `init_genrand` of Matsumoto and Nishimura's reference code. Needed to draw the very rows that BackdoorBench
- * poisons; everything else here uses `Random`.
+ * MT19937 (Matsumoto and Nishimura 1998), seeded and read as NumPy's legacy `RandomState` does and as Python's `random`
+ * does. Needed to draw the very rows that BackdoorBench poisons and the very rows that it hands to defences as clean;
+ * everything else here uses `Random`.
  */
 export class Mt19937 {
   readonly #key = new Uint32Array(SIZE);
   #next = SIZE;
 
-  /** `seed` in [0, 2³²), as NumPy demands; ERR_OPTION otherwise. */
+  /** `np.random.seed(seed)`, the reference code's `init_genrand`. `seed` in [0, 2³²); ERR_OPTION otherwise. */
   constructor(seed: number) {
     if (!Number.isInteger(seed) || seed < 0 || seed > 0xffffffff) {
       throw invalidOption('seed', 'an integer in [0, 4294967295], the range of NumPy seeds', seed);
@@ -23,6 +23,15 @@ export class Mt19937 {
       previous = (Math.imul(1812433253, previous ^ (previous >>> 30)) + i) >>> 0;
       this.#key[i] = previous;
     }
+  }
+
+  /** Python's `random.seed(seed)`, the reference code's `init_by_array`. `seed` in [0, 2⁵³); ERR_OPTION otherwise. */
+  static ofPython(seed: number): Mt19937 {
+    if (!Number.isSafeInteger(seed) || seed < 0) throw invalidOption('seed', 'an integer in [0, 2⁵³)', seed);
+    const high = Math.floor(seed / 2 ** 32);
+    const random = new Mt19937(19650218);
+    random.#mix(high === 0 ? [seed] : [seed >>> 0, high]);
+    return random;
   }
 
   /** The next 32 bits, tempered. */
@@ -48,6 +57,35 @@ export class Mt19937 {
     }
   }
 
+  /** A uniform integer in [0, bound), bound in [1, 2³²): Python's `_randbelow`, which rejects draws of as many bits. */
+  below(bound: number): number {
+    const spare = Math.clz32(bound);
+    for (;;) {
+      const value = this.uint32() >>> spare;
+      if (value < bound) return value;
+    }
+  }
+
+  /** Stirs words of 32 bits into the state that `init_genrand` left. */
+  #mix(words: readonly number[]): void {
+    const key = this.#key;
+    let i = 1;
+    const stir = (factor: number, added: number) => {
+      const before = key[i - 1]!;
+      key[i] = ((key[i]! ^ Math.imul(before ^ (before >>> 30), factor)) + added) >>> 0;
+      i++;
+      if (i < SIZE) return;
+      key[0] = key[SIZE - 1]!;
+      i = 1;
+    };
+    for (let k = 0; k < Math.max(SIZE, words.length); k++) {
+      const j = k % words.length;
+      stir(1664525, words[j]! + j);
+    }
+    for (let k = 1; k < SIZE; k++) stir(1566083941, -i);
+    key[0] = 0x80000000;
+  }
+
   #twist(): void {
     const key = this.#key;
     for (let i = 0; i < SIZE; i++) {
@@ -69,4 +107,35 @@ export function numpyPermutation(count: number, seed: number): Uint32Array<Array
     order[j] = swap;
   }
   return order;
+}
+
+/**
+ * `random.seed(seed); random.sample(range(population), count)`, number for number (CPython 3.2 and newer). Draws again what
+ * it drew before; where the population is not much larger than the sample, from a shrinking pool instead.
+ *
+ * @throws PadFtError ERR_OPTION for a seed that is no integer in [0, 2⁵³), or more rows than there are
+ */
+export function pythonSample(population: number, count: number, seed: number): Uint32Array<ArrayBuffer> {
+  if (count > population) throw invalidOption('count', `at most the population, ${population}`, count);
+  const random = Mt19937.ofPython(seed);
+  const sample = new Uint32Array(count);
+  // Where a set of that many would be larger than the list, as CPython reckons.
+  const set = 21 + (count > 5 ? 4 ** Math.ceil(Math.log(3 * count) / Math.log(4)) : 0);
+  if (population <= set) {
+    const pool = Uint32Array.from({ length: population }, (_, i) => i);
+    for (let i = 0; i < count; i++) {
+      const j = random.below(population - i);
+      sample[i] = pool[j]!;
+      pool[j] = pool[population - i - 1]!;
+    }
+    return sample;
+  }
+  const taken = new Set<number>();
+  for (let i = 0; i < count; i++) {
+    let row = random.below(population);
+    while (taken.has(row)) row = random.below(population);
+    taken.add(row);
+    sample[i] = row;
+  }
+  return sample;
 }

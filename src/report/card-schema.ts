@@ -1,5 +1,6 @@
 import { CONTROLS } from '../control.js';
 import { METHOD_NAMES, planMethod } from '../defenses/methods/index.js';
+import type { ClassMargin, InspectSettings } from '../defenses/mm-bd/inspect.js';
 import type { ClipLook, ClipResult } from '../defenses/pad-ft/clip.js';
 import { STAGES, type StageView } from '../defenses/pad-ft/gate.js';
 import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
@@ -33,17 +34,22 @@ import type {
   CardCost,
   CardDataset,
   CardDefense,
+  CardDetector,
   CardFile,
   CardMethod,
   CardRow,
   CardSeeds,
   CardVictim,
+  CleanDraw,
+  CleanFolder,
+  DetectionRow,
+  InspectionRow,
   MethodRow,
   RunCard,
   TuneView,
 } from './card.js';
 import type { CardEnvironment, CardPrecision } from './environment.js';
-import type { DefenseFigures } from './judge.js';
+import type { DefenseFigures, DetectionFigures } from './judge.js';
 
 // The settings' own checker is the authority; here nothing may be missing either, so that a later version's defaults
 // never slip into an old card. Settings that came later are filled in with what was in effect before them.
@@ -93,13 +99,7 @@ const purity = object<Purity>({
   normalised: nullable(finite),
 });
 
-const figures = object<DefenseFigures>({
-  evaluations: object<DefenseFigures['evaluations']>({
-    victim: nullable(checkEvaluation),
-    pad: nullable(checkEvaluation),
-    'pad-ft': nullable(checkEvaluation),
-  }),
-  der: object<DefenseFigures['der']>({ pad: nullable(fraction), 'pad-ft': nullable(fraction) }),
+const detectionFigures: { readonly [K in keyof DetectionFigures]-?: Check<DetectionFigures[K]> } = {
   targetLabel: nullable(count),
   purity: object<PurityReport>({ overall: purity, perLabel: listOf(purity) }),
   auroc: object<DefenseFigures['auroc']>({ overall: nullable(fraction), targetLabel: nullable(fraction) }),
@@ -112,6 +112,16 @@ const figures = object<DefenseFigures>({
     tpr: nullable(fraction),
     fpr: nullable(fraction),
   }),
+};
+
+const figures = object<DefenseFigures>({
+  evaluations: object<DefenseFigures['evaluations']>({
+    victim: nullable(checkEvaluation),
+    pad: nullable(checkEvaluation),
+    'pad-ft': nullable(checkEvaluation),
+  }),
+  der: object<DefenseFigures['der']>({ pad: nullable(fraction), 'pad-ft': nullable(fraction) }),
+  ...detectionFigures,
 });
 
 const clipping = object<ClipResult>({
@@ -133,6 +143,25 @@ const clipping = object<ClipResult>({
 const tuneView = object<TuneView>({ loss: finite, accuracy: fraction });
 const control = nullable(oneOf(CONTROLS));
 
+const verdict = object<CardRow['verdict']>({
+  attacked: listOf(count),
+  near: optional(listOf(count)),
+  text,
+  labels: listOf(
+    object<LabelVerdict>({
+      label: count,
+      rows: count,
+      eligible: count,
+      spread: finite,
+      z: finite,
+      separation: nullable(finite),
+      gain: nullable(finite),
+      attacked: flag,
+      plantedShare: fraction,
+    }),
+  ),
+});
+
 const row = object<CardRow>({
   name: text,
   preset: oneOf(PRESET_NAMES),
@@ -147,24 +176,7 @@ const row = object<CardRow>({
       suspectsKept: nullable(fraction),
     }),
   ),
-  verdict: object<CardRow['verdict']>({
-    attacked: listOf(count),
-    near: optional(listOf(count)),
-    text,
-    labels: listOf(
-      object<LabelVerdict>({
-        label: count,
-        rows: count,
-        eligible: count,
-        spread: finite,
-        z: finite,
-        separation: nullable(finite),
-        gain: nullable(finite),
-        attacked: flag,
-        plantedShare: fraction,
-      }),
-    ),
-  }),
+  verdict,
   purified: count,
   heldOut: optional(count),
   suspects: count,
@@ -188,6 +200,44 @@ const methodRow = object<MethodRow>({
   ),
 });
 
+const detectionRow = object<DetectionRow>({
+  name: text,
+  purifier: oneOf(PURIFIERS),
+  verdict,
+  purified: count,
+  suspects: count,
+  costs: listOf(rowCost),
+  figures: object<DetectionFigures>(detectionFigures),
+});
+
+const inspectionRow = object<InspectionRow>({
+  name: text,
+  settings: object<InspectSettings>({
+    images: count,
+    imageSize: count,
+    steps: count,
+    learningRate: finite,
+    tolerance: finite,
+    significance: fraction,
+    seed: count,
+  }),
+  labels: listOf(object<ClassMargin>({ label: count, margin: finite, steps: count })),
+  pValue: fraction,
+  target: nullable(count),
+  text,
+  costs: listOf(rowCost),
+});
+
+const cleanFolder = object<CleanFolder>({ folder: text, sha256 });
+const cleanDraw = object<CleanDraw>({
+  share: fraction,
+  draw: oneOf(['backdoorbench']),
+  seed: count,
+  added: listOf(count),
+});
+const clean: Check<CleanFolder | CleanDraw> = (value, at) =>
+  Object.hasOwn(record(value, at), 'folder') ? cleanFolder(value, at) : cleanDraw(value, at);
+
 // As with the defences' settings: the method's own checker is the authority, and nothing may be missing.
 const cardMethod: Check<CardMethod> = (value, at) => {
   const checked = object<CardMethod>({
@@ -195,7 +245,7 @@ const cardMethod: Check<CardMethod> = (value, at) => {
     settings: record,
     seed: count,
     flip: flag,
-    clean: nullable(object<NonNullable<CardMethod['clean']>>({ folder: text, sha256 })),
+    clean: nullable(clean),
   })(value, at);
   let settings: object;
   try {
@@ -257,6 +307,7 @@ const card = object<RunCard>({
     victim: nullable(text),
     defenses: listOf(object<CardDefense>({ name: text, control, settings })),
     methods: optional(listOf(cardMethod)),
+    detectors: optional(listOf(object<CardDetector>({ name: text, settings }))),
   }),
   seeds: object<CardSeeds>({
     root: nullable(count),
@@ -269,6 +320,8 @@ const card = object<RunCard>({
   victim: object<CardVictim>({ history: listOf(checkEpoch), evaluation: nullable(checkEvaluation) }),
   rows: listOf(row),
   methods: optional(listOf(methodRow)),
+  detections: optional(listOf(detectionRow)),
+  inspections: optional(listOf(inspectionRow)),
   costs: listOf(cost),
 });
 

@@ -3,9 +3,10 @@ import type { PoisonManifest } from '../attacks/poison.js';
 import type { Control } from '../control.js';
 import type { DatasetPair } from '../datasets/index.js';
 import type { MethodName, MethodResult } from '../defenses/methods/index.js';
+import type { Inspection } from '../defenses/mm-bd/inspect.js';
 import type { ClipResult } from '../defenses/pad-ft/clip.js';
 import type { Stage, StageView } from '../defenses/pad-ft/gate.js';
-import type { PadFtResult, PadFtSettings } from '../defenses/pad-ft/index.js';
+import type { PadFtResult, PadFtSettings, Purification } from '../defenses/pad-ft/index.js';
 import { type PresetName, type PurifierName, paperAssumptions } from '../defenses/pad-ft/options.js';
 import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
 import type { Evaluation } from '../evaluate.js';
@@ -18,7 +19,7 @@ import type { EpochReport, Poisoning, TrainSettings } from '../train.js';
 import { VERSION } from '../version.js';
 import { checkCard } from './card-schema.js';
 import type { CardEnvironment } from './environment.js';
-import type { DefenseFigures, MethodFigures } from './judge.js';
+import type { DefenseFigures, DetectionFigures, MethodFigures } from './judge.js';
 
 /**
  * The run card: one JSON file that says what was run, on what, with which settings, and what came of it. It is written
@@ -68,6 +69,8 @@ export interface CardConfig {
   readonly defenses: readonly CardDefense[];
   /** Left out where there are none. */
   readonly methods?: readonly CardMethod[] | undefined;
+  /** Purifiers that were run by themselves; left out where there are none. */
+  readonly detectors?: readonly CardDetector[] | undefined;
 }
 
 /** Every seed of the run: the root, and the seeds that were really used. */
@@ -145,8 +148,43 @@ export interface CardMethod {
   readonly seed: number;
   /** Whether it mirrored images where it augments: as the training set says. */
   readonly flip: boolean;
-  /** The images that were stated to be clean: their folder and the SHA-256 of its file; null when it needs none. */
-  readonly clean: { readonly folder: string; readonly sha256: string } | null;
+  /** Where the clean images came from; null when it needs none. */
+  readonly clean: CleanFolder | CleanDraw | null;
+}
+
+/** Images that were stated to be clean: their folder and the SHA-256 of its file. */
+export interface CleanFolder {
+  readonly folder: string;
+  readonly sha256: string;
+}
+
+/** Images drawn from the training set as it was before the poison. */
+export interface CleanDraw {
+  /** Of the training rows, in [0, 1]. */
+  readonly share: number;
+  /** Python's `random.sample`. */
+  readonly draw: 'backdoorbench';
+  readonly seed: number;
+  /** The first row of each class that the draw left without an image; they were added to it. */
+  readonly added: readonly number[];
+}
+
+/** A purifier that was run by itself. What the settings say of bounds matters to `clip-drop` alone, the rest to no one. */
+export interface CardDetector {
+  readonly name: string;
+  readonly settings: PadFtSettings;
+}
+
+/** What a purifier said of the training set, and how that looks beside the ground truth; nothing was repaired. */
+export interface DetectionRow
+  extends Pick<CardRow, 'name' | 'purifier' | 'verdict' | 'purified' | 'suspects' | 'costs'> {
+  readonly figures: DetectionFigures;
+}
+
+/** What MM-BD said of the model alone. */
+export interface InspectionRow extends Inspection {
+  readonly name: string;
+  readonly costs: readonly CardCost[];
 }
 
 export interface TuneView {
@@ -171,6 +209,8 @@ export interface RunCard {
   readonly rows: readonly CardRow[];
   /** Left out where there are none. */
   readonly methods?: readonly MethodRow[] | undefined;
+  readonly detections?: readonly DetectionRow[] | undefined;
+  readonly inspections?: readonly InspectionRow[] | undefined;
   /** Of the stages around the defences: load, poison, train, judge. */
   readonly costs: readonly StageCost[];
 }
@@ -226,6 +266,18 @@ export function makeRow(
     assumptions: settings.preset === 'paper' ? paperAssumptions(settings) : [],
     figures,
   };
+}
+
+/** The row of a purifier that was run by itself. */
+export function makeDetectionRow(
+  name: string,
+  purifier: PurifierName,
+  { verdict, labels, purified, suspects }: Purification,
+  costs: readonly CardCost[],
+  figures: DetectionFigures,
+): DetectionRow {
+  const counts = { purified: purified.length, suspects: suspects.length };
+  return { name, purifier, verdict: { ...verdict, labels }, ...counts, costs, figures };
 }
 
 /**

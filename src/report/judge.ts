@@ -1,6 +1,6 @@
 import { targetOf } from '../attacks/labels.js';
 import type { Stage } from '../defenses/pad-ft/gate.js';
-import type { PadFtResult } from '../defenses/pad-ft/index.js';
+import type { PadFtResult, Purification } from '../defenses/pad-ft/index.js';
 import { type Evaluation, evaluate, type TestSets } from '../evaluate.js';
 import {
   defenseEffectiveness,
@@ -47,6 +47,9 @@ export interface DefenseFigures {
   readonly suspects: SuspectRates;
 }
 
+/** What the ground truth alone says about a purification. */
+export type DetectionFigures = Omit<DefenseFigures, 'evaluations' | 'der'>;
+
 /** ACC, ASR and RA of the victim, and its labels for the training rows. */
 export async function judgeVictim(
   victim: Model,
@@ -69,18 +72,29 @@ export async function judgeDefense(
 ): Promise<DefenseFigures> {
   const pad = result.pad && (await evaluate(result.pad, set, options));
   const padFt = result.padFt && (await evaluate(result.padFt, set, options));
+  return {
+    evaluations: { victim: victim.evaluation, pad, 'pad-ft': padFt },
+    der: { pad: effectiveness(victim.evaluation, pad), 'pad-ft': effectiveness(victim.evaluation, padFt) },
+    ...judgePurification(result.purification, set, victim),
+  };
+}
+
+/** Purity of D_c, AUROC of the score, and how well the suspects match the poison. `victim` comes from `judgeVictim`. */
+export function judgePurification(
+  purification: Purification,
+  set: PoisonedSet,
+  { predicted }: Pick<VictimFigures, 'predicted'>,
+): DetectionFigures {
   const givenLabels = set.train.labels();
   const { poisoned, originalLabels } = set.truth;
-  const { purified, suspects } = result.purification;
+  const { purified, suspects, score } = purification;
   const planted = plantedRows(set, givenLabels);
   const judged = judgedRows(set, givenLabels, planted);
   const targetLabel = targetOf(set.policy);
   return {
-    evaluations: { victim: victim.evaluation, pad, 'pad-ft': padFt },
-    der: { pad: effectiveness(victim.evaluation, pad), 'pad-ft': effectiveness(victim.evaluation, padFt) },
     targetLabel,
     purity: purity(purified, { givenLabels, poisoned, originalLabels, classes: set.train.classes }),
-    ...rankQuality(result, givenLabels, victim.predicted, planted, judged, targetLabel),
+    ...rankQuality(score, givenLabels, predicted, planted, judged, targetLabel),
     suspects: suspectRates(
       Uint32Array.from(suspects, ({ row }) => row),
       planted,
@@ -131,14 +145,13 @@ function judgedRows(set: PoisonedSet, givenLabels: Int32Array, planted: Uint32Ar
 }
 
 function rankQuality(
-  result: PadFtResult,
+  score: Float32Array,
   givenLabels: Int32Array,
   predicted: Int32Array,
   planted: Uint32Array,
   judged: Uint32Array,
   targetLabel: number | null,
 ): Pick<DefenseFigures, 'auroc' | 'tprAt'> {
-  const { score } = result.purification;
   const ranked = judged.filter((row) => predicted[row] === givenLabels[row]);
   const over = (rows: Uint32Array) => (rows.length === 0 ? null : aurocFromIndices(score, planted, rows));
   const tprAt = (fpr: number) => truePositiveRateAt(fpr, score, planted, ranked);

@@ -6,7 +6,8 @@ import type { Evaluation } from '../evaluate.js';
 import { counted } from '../formats/plural.js';
 import { safeText } from '../formats/terminal.js';
 import type { StageCost } from '../memory.js';
-import type { CardRow, MethodRow, RunCard } from './card.js';
+import type { CardCost, CardMethod, CardRow, DetectionRow, InspectionRow, MethodRow, RunCard } from './card.js';
+import type { DetectionFigures } from './judge.js';
 
 /** Rates as percentages with two decimals; a dash where there is no number. */
 const HEAD: readonly string[] = ['model', 'ACC %', 'ASR %', 'RA %', 'DER %', 'purity %', 'seconds'];
@@ -163,7 +164,14 @@ function notes(card: RunCard): string[] {
     ...trained,
     ...arithmetic(card),
     ...card.rows.flatMap(rowNotes),
-    ...(card.methods ?? []).map(methodNote),
+    ...(card.methods ?? []).map((row) =>
+      methodNote(
+        row,
+        card.config.methods?.find(({ name }) => name === row.name),
+      ),
+    ),
+    ...(card.detections ?? []).flatMap(detectionNotes),
+    ...(card.inspections ?? []).map(({ name, text, costs }: InspectionRow) => `${name}: ${text}; ${seconds(costs)} s`),
     ...changes,
   ].map(safeText);
 }
@@ -196,13 +204,30 @@ function changedSettings({ preset, seed: _, ...settings }: PadFtSettings, flip: 
   return Object.entries(settings).flatMap(([key, value]) => compare(key, value, Reflect.get(usual, key)));
 }
 
-function methodNote({ name, said, given }: MethodRow): string {
+function methodNote({ name, said, given }: MethodRow, config: CardMethod | undefined): string {
   const parts = [
     'the victim',
     ...(given.training === null ? [] : [counted(given.training, 'training row')]),
-    ...(given.clean === null ? [] : [counted(given.clean, 'clean image')]),
+    ...(given.clean === null ? [] : [`${counted(given.clean, 'clean image')}${drawn(config)}`]),
   ];
   return `${name}: ${said}; given ${parts.join(', ')}`;
+}
+
+/** How clean images were drawn; nothing of those that came from a folder. */
+function drawn(config: CardMethod | undefined): string {
+  const clean = config?.clean ?? null;
+  if (clean === null || !('share' in clean)) return '';
+  const { share, seed, added } = clean;
+  const more = added.length === 0 ? '' : ` and ${added.length} for classes that it missed`;
+  return ` (${Number((100 * share).toPrecision(6))} % of the training set before the poison, as BackdoorBench draws them, seed ${seed}${more})`;
+}
+
+function detectionNotes(row: DetectionRow): string[] {
+  return [
+    `${row.name}: ${row.verdict.text}; ${seconds(row.costs)} s`,
+    ...rankingNotes(row, row.figures),
+    ...sharedCosts(row),
+  ];
 }
 
 function rowNotes(row: CardRow): string[] {
@@ -213,25 +238,35 @@ function rowNotes(row: CardRow): string[] {
     said.push(`${row.name}: its D_c was drawn from rows known to be clean: a control, not a defence`);
   if (row.control === 'random')
     said.push(`${row.name}: its D_c was drawn at random from correctly classified rows: a control`);
-  const { figures } = row;
-  if (figures !== null && figures.auroc.overall !== null) {
-    const { tpr, fpr } = figures.suspects;
-    const inside = figures.auroc.targetLabel;
-    const { tprAt } = figures;
-    const ranked = tprAt
-      ? `; above 99 % of the clean rows ${percent(tprAt.fpr1)} % of the planted ones, above 95 % ${percent(tprAt.fpr5)} %`
-      : '';
-    const where =
-      inside === null ? `overall ${figures.auroc.overall.toFixed(4)}` : `inside the target label ${inside.toFixed(4)}`;
-    said.push(
-      `${row.name}: ${counted(row.suspects, 'suspect')}, TPR ${percent(tpr)} %, FPR ${percent(fpr)} %; AUROC of the score ${where}${ranked}`,
-    );
-  }
-  for (const { stage, measuredBy } of row.costs)
-    if (measuredBy !== undefined) said.push(`${row.name}: ${stage} ran once, with ${measuredBy}; the seconds count it`);
+  said.push(...rankingNotes(row, row.figures), ...sharedCosts(row));
   if (row.assumptions.length > 0)
     said.push(`${row.name}: where the paper is silent the preset assumes ${row.assumptions.join('; ')}`);
   return said;
+}
+
+/** How well the score ranks the planted rows above the others, and how well the suspects match them. */
+function rankingNotes(
+  { name, suspects }: { readonly name: string; readonly suspects: number },
+  figures: DetectionFigures | null,
+): string[] {
+  if (figures === null || figures.auroc.overall === null) return [];
+  const { tpr, fpr } = figures.suspects;
+  const inside = figures.auroc.targetLabel;
+  const { tprAt } = figures;
+  const ranked = tprAt
+    ? `; above 99 % of the clean rows ${percent(tprAt.fpr1)} % of the planted ones, above 95 % ${percent(tprAt.fpr5)} %`
+    : '';
+  const where =
+    inside === null ? `overall ${figures.auroc.overall.toFixed(4)}` : `inside the target label ${inside.toFixed(4)}`;
+  return [
+    `${name}: ${counted(suspects, 'suspect')}, TPR ${percent(tpr)} %, FPR ${percent(fpr)} %; AUROC of the score ${where}${ranked}`,
+  ];
+}
+
+function sharedCosts({ name, costs }: { readonly name: string; readonly costs: readonly CardCost[] }): string[] {
+  return costs.flatMap(({ stage, measuredBy }) =>
+    measuredBy === undefined ? [] : [`${name}: ${stage} ran once, with ${measuredBy}; the seconds count it`],
+  );
 }
 
 /** Text with no meaning of its own to Markdown. */

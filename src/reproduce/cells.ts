@@ -1,19 +1,25 @@
 import { ATTACKS, isAttackName } from '../attacks/index.js';
 import { type DatasetName, isDatasetName } from '../datasets/index.js';
 import { type DefenseRequest, type PlannedDefense, planDefenses } from '../defense-request.js';
-import type { PadFtOptions } from '../defenses/pad-ft/index.js';
+import { METHODS, type MethodName, planMethod } from '../defenses/methods/index.js';
+import { type InspectSettings, inspectSettings } from '../defenses/mm-bd/inspect.js';
+import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
 import type { Precision } from '../device.js';
 import { invalidOption } from '../errors.js';
 import { POISON_DEFAULTS, type PoisonSettings } from '../poisoned-set.js';
+import type { CleanDraw } from '../report/card.js';
 import type { TrainSettings } from '../train.js';
 import { contentKey } from './canonical-json.js';
-import { findDefense } from './defenses.js';
+import { type DefenseColumn, type DetectorColumn, findColumn, type GridColumn } from './defenses.js';
 import { type Grid, type GridAttack, type GridTable, NO_ATTACK } from './grid.js';
 import { SCALES, type Scale, trainSettings } from './scales.js';
 
-/** Raised when the same settings would make another victim, or another defence, than before: no cell is taken over then. */
+/** Each is raised when the same settings would make something else than before: no cell of the kind is taken over then. */
 const VICTIM_FORMAT = 1;
 const DEFENSE_FORMAT = 4;
+const METHOD_FORMAT = 1;
+const DETECTOR_FORMAT = 1;
+const INSPECTION_FORMAT = 1;
 
 /** A victim of the grid: one training, named by what it depends on and by nothing else. */
 export interface VictimCell {
@@ -39,21 +45,54 @@ export interface VictimCell {
   readonly train: Partial<TrainSettings>;
 }
 
-/** A defence of a victim. */
-export interface DefenseCell {
-  /** SHA-256 of the victim's key and every setting of the defence. */
+interface AnyCell {
+  /** SHA-256 of the victim's key and everything else that the cell depends on. */
   readonly key: string;
   readonly name: string;
   /** Inside `defenses/`. */
   readonly folder: string;
   readonly victim: VictimCell;
-  /** Of `DEFENSE_COLUMNS`. */
+  /** Of `COLUMN_NAMES`. */
   readonly column: string;
   /** n when the table varies it; null keeps the defence's own. */
   readonly count: number | null;
+}
+
+/** PAD-FT on a victim, or on a drawn D_c. */
+export interface PadFtCell extends AnyCell {
+  readonly kind: 'defense';
   readonly request: DefenseRequest;
   readonly planned: PlannedDefense;
 }
+
+/** Another method on a victim. */
+export interface MethodCell extends AnyCell {
+  readonly kind: 'method';
+  readonly method: MethodName;
+  /** Complete. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly seed: number;
+  /** Null for a method that needs no clean images. */
+  readonly clean: CleanRequest | null;
+}
+
+/** How clean images are drawn; which classes lack one is seen with the data. */
+export type CleanRequest = Omit<CleanDraw, 'added'>;
+
+/** A purifier on a victim, without a repair. */
+export interface DetectorCell extends AnyCell {
+  readonly kind: 'detector';
+  readonly settings: PadFtSettings;
+}
+
+/** MM-BD on a victim. */
+export interface InspectionCell extends AnyCell {
+  readonly kind: 'inspection';
+  readonly settings: InspectSettings;
+}
+
+/** Whatever is done to a victim and kept under a key of its own, as plain data. */
+export type DefenseCell = PadFtCell | MethodCell | DetectorCell | InspectionCell;
 
 /** A row of a table: a victim and its defences in the table's order. */
 export interface TableCells {
@@ -61,7 +100,7 @@ export interface TableCells {
   readonly victims: readonly { readonly victim: VictimCell; readonly defenses: readonly DefenseCell[] }[];
 }
 
-/** A victim and every defence of it that the grid asks for, in whichever tables: what runs in one go. */
+/** A victim and everything that the grid asks for of it, in whichever tables: what runs in one go. */
 export interface CellGroup {
   readonly victim: VictimCell;
   readonly defenses: readonly DefenseCell[];
@@ -73,7 +112,8 @@ export interface CellGroup {
  * @throws PadFtError ERR_OPTION for a setting out of range
  */
 export function expandGrid(grid: Grid, precision: Precision = 'auto'): readonly TableCells[] {
-  const scale = SCALES[grid.scale];
+  const own = SCALES[grid.scale];
+  const scale = { ...own, cleanShare: grid.cleanShare ?? own.cleanShare };
   return grid.tables.map((table) => {
     const victims = victimsOf(grid, table, { ...scale, train: { ...scale.train, precision } });
     return {
@@ -181,19 +221,57 @@ function variantOf(attack: string, policy: GridAttack['policy'], options: GridAt
 }
 
 function defensesOf(victim: VictimCell, { defenses, counts }: GridTable, scale: Scale): DefenseCell[] {
-  return defenses.flatMap((column) => (counts ?? [null]).map((count) => defenseCell(victim, column, count, scale)));
+  return defenses.flatMap((name) => {
+    const column = findColumn(name);
+    if (column === undefined) throw invalidOption('defenses', 'a defence of this build', name);
+    if (column.kind !== 'defense') return [cellOf(victim, column, scale)];
+    return (counts ?? [null]).map((count) => padFtCell(victim, column, count, scale));
+  });
 }
 
-function defenseCell(victim: VictimCell, column: string, count: number | null, scale: Scale): DefenseCell {
-  const found = findDefense(column);
-  if (found === undefined) throw invalidOption('defenses', 'a defence of this build', column);
-  const options = overlay(overlay(found.request.options, scale.defense), count === null ? {} : { purify: { count } });
-  const request = { ...found.request, options: { seed: victim.seed, ...options } };
+function padFtCell(victim: VictimCell, column: DefenseColumn, count: number | null, scale: Scale): PadFtCell {
+  const options = overlay(overlay(column.request.options, scale.defense), count === null ? {} : { purify: { count } });
+  const request = { ...column.request, options: { seed: victim.seed, ...options } };
   const planned = planOne(request, victim.seed);
   const { control, settings } = planned;
   const key = contentKey({ format: DEFENSE_FORMAT, victim: victim.key, control, settings });
+  return { kind: 'defense', ...named(victim, column.name, count, key), request, planned };
+}
+
+function cellOf(victim: VictimCell, column: Exclude<GridColumn, DefenseColumn>, scale: Scale): DefenseCell {
+  switch (column.kind) {
+    case 'method':
+      return methodCell(victim, column.name, scale);
+    case 'detector':
+      return detectorCell(victim, column, scale);
+    case 'inspection': {
+      const settings = inspectSettings({ seed: victim.seed, ...scale.inspection });
+      const key = contentKey({ format: INSPECTION_FORMAT, victim: victim.key, settings });
+      return { kind: 'inspection', ...named(victim, column.name, null, key), settings };
+    }
+  }
+}
+
+function methodCell(victim: VictimCell, method: MethodName, { methods, cleanShare }: Scale): MethodCell {
+  const { seed } = victim;
+  const settings = { ...planMethod(method, methods[method]).settings };
+  const clean = METHODS[method].needs.clean ? { share: cleanShare, draw: 'backdoorbench' as const, seed } : null;
+  const key = contentKey({ format: METHOD_FORMAT, victim: victim.key, method, settings, seed, clean });
+  return { kind: 'method', ...named(victim, method, null, key), method, settings, seed, clean };
+}
+
+function detectorCell(victim: VictimCell, { name, options }: DetectorColumn, scale: Scale): DetectorCell {
+  const settings = padFtSettings({ seed: victim.seed, ...overlay(options, scale.defense) });
+  const { purify, clip, holdout, seed } = settings;
+  // How the model would be repaired is nothing to a detector, but for the bounds that clip-drop scores under.
+  const bounds = purify.purifier === 'clip-drop' ? clip : null;
+  const key = contentKey({ format: DETECTOR_FORMAT, victim: victim.key, purify, holdout, seed, bounds });
+  return { kind: 'detector', ...named(victim, name, null, key), settings };
+}
+
+function named(victim: VictimCell, column: string, count: number | null, key: string): AnyCell {
   const name = `${victim.name}-${column}${count === null ? '' : `-n${count}`}`;
-  return { key, name, folder: `${name}-${key.slice(0, 12)}`, victim, column, count, request, planned };
+  return { key, name, folder: `${name}-${key.slice(0, 12)}`, victim, column, count };
 }
 
 /** A request with every setting filled in; `flip` as the data set says, once it is loaded. */

@@ -1,6 +1,17 @@
 import type { CardRow, RunCard } from '../report/card.js';
-import type { CellGroup } from './cells.js';
-import { type GridStates, stateOf, targetPurity, victimEvaluation } from './figures.js';
+import {
+  type CardDetection,
+  describeGiven,
+  detectionOf,
+  peakBytes,
+  rowCosts,
+  secondsOf,
+  targetClass,
+  targetIn,
+  trainSeconds,
+} from './card-figures.js';
+import type { CellGroup, DefenseCell } from './cells.js';
+import { type GridStates, stateOf, victimEvaluation } from './figures.js';
 
 type Value = string | number | null | undefined;
 
@@ -10,9 +21,14 @@ const HEAD = [
   ...['returned', 'pad_acc', 'pad_asr', 'pad_asr_including_target', 'pad_ra', 'pad_der'],
   ...['pad_ft_acc', 'pad_ft_asr', 'pad_ft_asr_including_target', 'pad_ft_ra', 'pad_ft_der'],
   ...['purity', 'base_rate', 'auroc', 'suspects', 'tpr', 'fpr', 'purify_s', 'clip_s', 'fine_tune_s', 'train_s'],
+  ...['kind', 'acc', 'asr', 'asr_including_target', 'ra', 'der', 'seconds', 'peak_mib', 'given'],
+  ...['auroc_overall', 'tpr_at_fpr_1', 'tpr_at_fpr_5', 'accused', 'p_value', 'verdict'],
 ] as const;
 
-/** Every cell as a line of CSV (RFC 4180): fractions in [0, 1], times in seconds, empty where there is no figure. */
+/**
+ * Every cell as a line of CSV (RFC 4180): fractions in [0, 1], times in seconds, empty where there is no figure. `acc` to
+ * `der` are those of the model that the cell gives back.
+ */
 export function cellsCsv(groups: readonly CellGroup[], states: GridStates): string {
   const lines = groups.flatMap((group) =>
     group.defenses.map((cell): readonly Value[] => {
@@ -22,45 +38,71 @@ export function cellsCsv(groups: readonly CellGroup[], states: GridStates): stri
       const before = victimEvaluation(group, states);
       return [
         ...[cell.name, cell.key, victim.key, victim.dataset, victim.attack, victim.rate, victim.seed, cell.column],
-        ...[cell.planned.settings.purify.count, found.state, found.state === 'failed' ? found.code : ''],
+        ...[countOf(cell), found.state, found.state === 'failed' ? found.code : ''],
         ...[card && targetClass(card), before?.acc, before?.asr, before?.asrIncludingTarget],
-        ...figures(card?.rows[0]),
+        ...figures(card?.rows[0], card && detectionOf(card)),
         card && trainSeconds(card),
+        cell.kind,
+        ...returned(card),
+        ...detected(card),
       ];
     }),
   );
   return `${[HEAD, ...lines].map((line) => line.map(csvCell).join(',')).join('\r\n')}\r\n`;
 }
 
-function figures(row: CardRow | undefined): readonly Value[] {
-  if (row === undefined) return new Array<null>(20).fill(null);
-  const { figures } = row;
+/** n, where rows are purified. */
+function countOf(cell: DefenseCell): Value {
+  if (cell.kind === 'defense') return cell.planned.settings.purify.count;
+  return cell.kind === 'detector' ? cell.settings.purify.count : null;
+}
+
+/** Of PAD-FT's stages, and of what a purifier found. */
+function figures(row: CardRow | undefined, detection: CardDetection | null | undefined): readonly Value[] {
+  const own = row?.figures ?? detection?.figures;
   const stage = (name: 'pad' | 'pad-ft') => {
-    const evaluation = figures?.evaluations[name];
-    const { acc, asr, asrIncludingTarget, ra } = evaluation ?? {};
-    return [acc, asr, asrIncludingTarget, ra, figures?.der[name]];
+    const { acc, asr, asrIncludingTarget, ra } = row?.figures?.evaluations[name] ?? {};
+    return [acc, asr, asrIncludingTarget, ra, row?.figures?.der[name]];
   };
-  const seconds = (name: string) => row.costs.find((cost) => cost.stage === name)?.seconds;
-  const inside = targetPurity(row);
+  const seconds = (name: string) => row?.costs.find((cost) => cost.stage === name)?.seconds;
+  const inside = own && targetIn(own);
   return [
-    row.returned,
+    row?.returned,
     ...stage('pad'),
     ...stage('pad-ft'),
-    ...[inside?.purity, inside?.baseRate, figures?.auroc.targetLabel ?? figures?.auroc.overall],
-    ...[row.suspects, figures?.suspects.tpr, figures?.suspects.fpr],
+    ...[inside?.purity, inside?.baseRate, own?.auroc.targetLabel ?? own?.auroc.overall],
+    ...(row === undefined
+      ? [detection?.suspects?.count, detection?.suspects?.tpr, detection?.suspects?.fpr]
+      : [row.suspects, own?.suspects.tpr, own?.suspects.fpr]),
     ...[seconds('purify'), seconds('clip'), seconds('fine-tune')],
   ];
 }
 
-/** The target label's name, as the data set calls it; empty without one. */
-export function targetClass({ rows, config }: RunCard): string {
-  const target = rows[0]?.figures?.targetLabel;
-  return target === null || target === undefined ? '' : (config.dataset.classNames[target] ?? '');
+/** Of the model that came back, and of what it took. */
+function returned(card: RunCard | undefined): readonly Value[] {
+  const row = card?.rows[0];
+  const method = card?.methods?.[0];
+  const { acc, asr, asrIncludingTarget, ra } =
+    method?.figures?.evaluation ?? row?.figures?.evaluations[row.returned] ?? {};
+  const der =
+    method?.figures?.der ?? (row === undefined || row.returned === 'victim' ? null : row.figures?.der[row.returned]);
+  const costs = card && rowCosts(card);
+  const peak = costs && peakBytes(costs);
+  return [
+    ...[acc, asr, asrIncludingTarget, ra, der],
+    ...[costs && secondsOf(costs), peak && peak / 2 ** 20, card && describeGiven(card)],
+  ];
 }
 
-/** Of the victim's training, whenever that was. */
-export function trainSeconds({ victim }: RunCard): number {
-  return victim.history.reduce((sum, { seconds }) => sum + seconds, 0);
+function detected(card: RunCard | undefined): readonly Value[] {
+  const found = card && detectionOf(card);
+  const figures = found?.figures ?? card?.rows[0]?.figures;
+  const verdict = card?.rows[0]?.verdict;
+  const accused = found?.accused ?? verdict?.attacked;
+  return [
+    ...[figures?.auroc.overall, figures?.tprAt?.fpr1, figures?.tprAt?.fpr5],
+    ...[accused?.join(' '), found?.pValue, found?.text ?? verdict?.text],
+  ];
 }
 
 /** One value as CSV. Text that a spreadsheet would run as a formula is shown as text. */

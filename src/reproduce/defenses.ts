@@ -1,5 +1,8 @@
 import { CONTROL_DEFENSES, DEFAULT_DEFENSES, type DefenseRequest } from '../defense-request.js';
+import { METHOD_NAMES, type MethodName } from '../defenses/methods/index.js';
 import type { Stage } from '../defenses/pad-ft/gate.js';
+import type { PadFtOptions } from '../defenses/pad-ft/index.js';
+import { PURIFIERS } from '../defenses/pad-ft/options.js';
 import type { PaperColumn } from './paper-figures.js';
 
 /** A stage of a defence as a line of the tables, and what the paper's tables call it. */
@@ -9,12 +12,36 @@ export interface DefenseLine {
   readonly paper: PaperColumn | null;
 }
 
-/** A defence that a grid may name. Adding one is a line here. */
+/** PAD-FT by a preset, or on a D_c that was drawn. */
 export interface DefenseColumn {
+  readonly kind: 'defense';
   readonly name: string;
   readonly request: DefenseRequest;
   readonly lines: readonly DefenseLine[];
 }
+
+/** Another way to repair a victim, and what the paper's tables call it. */
+export interface MethodColumn {
+  readonly kind: 'method';
+  readonly name: MethodName;
+  readonly paper: PaperColumn | null;
+}
+
+/** A purifier by itself: it finds rows and repairs nothing. */
+export interface DetectorColumn {
+  readonly kind: 'detector';
+  readonly name: string;
+  readonly options: PadFtOptions;
+}
+
+/** MM-BD: it looks at the model alone. */
+export interface InspectionColumn {
+  readonly kind: 'inspection';
+  readonly name: string;
+}
+
+/** What a grid may name as a defence. */
+export type GridColumn = DefenseColumn | MethodColumn | DetectorColumn | InspectionColumn;
 
 const BOTH_STAGES: readonly DefenseLine[] = [
   { stage: 'pad', title: 'PAD', paper: 'PAD' },
@@ -24,14 +51,44 @@ const BOTH_STAGES: readonly DefenseLine[] = [
 /** A control says what any purifier could reach; the paper has none. */
 const CONTROL_LINES = BOTH_STAGES.map((line) => ({ ...line, paper: null }));
 
-/** Both presets and both controls; `none`, the victim itself, is a line of every table without being asked for. */
-export const DEFENSE_COLUMNS: readonly DefenseColumn[] = [
+/** Both presets and both controls. */
+const DEFENSE_COLUMNS: readonly DefenseColumn[] = [
   ...DEFAULT_DEFENSES.map((request) => ({ name: request.name, request, lines: BOTH_STAGES })),
   ...CONTROL_DEFENSES.map((request) => ({ name: request.name, request, lines: CONTROL_LINES })),
-];
+].map((column) => ({ kind: 'defense', ...column }));
 
+/** Rivals that the paper's tables have; it calls the bounds of MM-BM by the name of their paper. */
+const PAPER_RIVALS: Readonly<Record<string, PaperColumn>> = { none: 'none', 'mm-bm': 'MM-BD', dbd: 'DBD' };
+
+const METHOD_COLUMNS = METHOD_NAMES.map(
+  (name): MethodColumn => ({ kind: 'method', name, paper: PAPER_RIVALS[name] ?? null }),
+);
+
+/** The paper's purifier is run as the paper has it, the others as the default would have them. */
+const DETECTOR_COLUMNS = PURIFIERS.map(
+  (purifier): DetectorColumn => ({
+    kind: 'detector',
+    name: purifier,
+    options: purifier === 'sce' ? { preset: 'paper' } : { preset: 'default', purify: { purifier } },
+  }),
+);
+
+const INSPECTION: InspectionColumn = { kind: 'inspection', name: 'mm-bd' };
+
+const COLUMNS: readonly GridColumn[] = [...DEFENSE_COLUMNS, ...METHOD_COLUMNS, ...DETECTOR_COLUMNS, INSPECTION];
+
+/** PAD-FT and its controls: what the paper's tables are made of. */
 export const DEFENSE_NAMES: readonly string[] = DEFENSE_COLUMNS.map(({ name }) => name);
 
-export function findDefense(name: string): DefenseColumn | undefined {
-  return DEFENSE_COLUMNS.find((column) => column.name === name);
+/** Methods that are compared with PAD-FT; `none`, the victim itself, is a line of every table without being asked for. */
+export const RIVAL_NAMES: readonly string[] = METHOD_NAMES.filter((name) => name !== 'none');
+
+/** What finds and repairs nothing. */
+export const DETECTOR_NAMES: readonly string[] = [...DETECTOR_COLUMNS, INSPECTION].map(({ name }) => name);
+
+/** Every name that a grid's `defenses` may hold. */
+export const COLUMN_NAMES: readonly string[] = COLUMNS.map(({ name }) => name);
+
+export function findColumn(name: string): GridColumn | undefined {
+  return COLUMNS.find((column) => column.name === name);
 }

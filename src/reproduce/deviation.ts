@@ -17,14 +17,15 @@ export function meanOf(values: readonly (number | null | undefined)[]): MeanOf |
 
 /** A fraction's mean as a percentage: `83.42`, `83.42 ± 0.31` over several seeds, a dash for none. */
 export function percentOf(value: MeanOf | null, decimals = 2): string {
-  return scaled(value, 100, decimals);
+  return scaledOf(value, 100, decimals);
 }
 
 export function numberOf(value: MeanOf | null, decimals: number): string {
-  return scaled(value, 1, decimals);
+  return scaledOf(value, 1, decimals);
 }
 
-function scaled(value: MeanOf | null, factor: number, decimals: number): string {
+/** A mean and its deviation, both times `factor`. */
+export function scaledOf(value: MeanOf | null, factor: number, decimals: number): string {
   if (value === null) return '–';
   const text = (number: number) => (factor * number).toFixed(decimals);
   return value.sd === null ? text(value.mean) : `${text(value.mean)} ± ${text(value.sd)}`;

@@ -1,8 +1,10 @@
+import { METHODS } from '../defenses/methods/index.js';
 import { SETTLE_INTERVAL, SUSPECTS_SHOWN } from '../defenses/pad-ft/clip.js';
 import type { PadFtSettings } from '../defenses/pad-ft/index.js';
 import { scoringKey } from '../defenses/pad-ft/index.js';
+import { PRESETS } from '../defenses/pad-ft/options.js';
 import { TRAIN_DEFAULTS } from '../train.js';
-import type { CellGroup, VictimCell } from './cells.js';
+import type { CellGroup, DefenseCell, MethodCell, VictimCell } from './cells.js';
 
 /**
  * What cells cost, in forward units: one image once through the victim's network. A backward pass counts two more. An
@@ -54,6 +56,9 @@ function evaluationUnits({ rate }: Pick<VictimCell, 'rate'>, testRows: number): 
 export function scoringUnits({ purify }: PadFtSettings, { rows, classes }: DataSize): number {
   if (purify.purifier === 'sce') return rows;
   if (purify.purifier === 'clip-drop') return (1 + purify.rounds) * rows;
+  if (purify.purifier === 'strip') return (2 + purify.overlays) * rows;
+  // Scores and features.
+  if (purify.purifier !== 'cross-label') return 2 * rows;
   const statistics = purify.statistic === 'both' ? 2 : 1;
   return (1 + statistics) * rows + statistics * Math.min(rows, classes * purify.rowsPerLabel);
 }
@@ -69,6 +74,27 @@ export function repairUnits(settings: PadFtSettings, cell: Pick<VictimCell, 'rat
   return clipping + looking + tuning + 3 * holdout + 2 * evaluationUnits(cell, testRows);
 }
 
+/**
+ * Units of another method and of judging it, roughly: a method says no more of itself beforehand than what it computes and
+ * its settings. Where it trains, whatever it calls epochs, over the images that it is given; whatever it calls steps, of a
+ * batch each; where it scores, what the default's purifier takes.
+ */
+export function methodUnits(
+  { method, settings, clean }: Pick<MethodCell, 'method' | 'settings' | 'clean'>,
+  cell: Pick<VictimCell, 'rate'>,
+  size: DataSize,
+): number {
+  const computes: readonly string[] = METHODS[method].computes;
+  const images = clean === null ? size.rows : Math.round(clean.share * size.rows);
+  const sum = (word: RegExp) =>
+    Object.entries(settings).reduce((total, [name, value]) => total + (word.test(name) ? Number(value) : 0), 0);
+  const batch = typeof settings.batchSize === 'number' ? settings.batchSize : 0;
+  const passes = computes.includes('training') ? sum(/epochs$/i) : 0;
+  const scoring = computes.includes('scoring') ? scoringUnits(PRESETS.default, size) : 0;
+  const work = passes * images + sum(/steps$/i) * Math.min(batch, images);
+  return TRAINING_UNITS * work + scoring + evaluationUnits(cell, size.testRows);
+}
+
 /** What of a group is still to be done. */
 export interface PendingGroup extends CellGroup {
   /** False when its training is there, or may be adopted. */
@@ -81,11 +107,30 @@ export function groupUnits({ victim, defenses, trains, judges }: PendingGroup): 
   const size = dataSize(victim);
   const scored = new Set<string>();
   let units = (trains ? trainingUnits(victim, size) : 0) + (judges ? judgingUnits(victim, size) : 0);
-  for (const { planned } of defenses) {
-    const key = scoringKey(planned.settings);
-    if (!scored.has(key)) units += scoringUnits(planned.settings, size);
+  const score = (settings: PadFtSettings) => {
+    const key = scoringKey(settings);
+    if (!scored.has(key)) units += scoringUnits(settings, size);
     scored.add(key);
-    units += repairUnits(planned.settings, victim, size);
+  };
+  for (const cell of defenses) {
+    if (cell.kind === 'defense') score(cell.planned.settings);
+    if (cell.kind === 'detector') score(cell.settings);
+    units += cellUnits(cell, size);
   }
   return units;
+}
+
+/** Units of a cell, but for what scoring its rows takes. */
+function cellUnits(cell: DefenseCell, size: DataSize): number {
+  switch (cell.kind) {
+    case 'defense':
+      return repairUnits(cell.planned.settings, cell.victim, size);
+    case 'method':
+      return methodUnits(cell, cell.victim, size);
+    case 'detector':
+      return 0;
+    case 'inspection':
+      // At most: a class is done when its images change no more.
+      return TRAINING_UNITS * cell.settings.steps * cell.settings.images * size.classes;
+  }
 }

@@ -1,11 +1,22 @@
 import type { Stage } from '../defenses/pad-ft/gate.js';
 import type { ErrorCode } from '../errors.js';
 import type { Evaluation } from '../evaluate.js';
-import type { CardRow, RunCard } from '../report/card.js';
+import type { RunCard } from '../report/card.js';
+import {
+  addedImages,
+  costsUpTo,
+  describeGiven,
+  detectionOf,
+  peakBytes,
+  rowCosts,
+  secondsOf,
+  targetIn,
+  targetPurity,
+} from './card-figures.js';
 import type { CellGroup, DefenseCell, TableCells } from './cells.js';
-import { findDefense } from './defenses.js';
+import { type DefenseColumn, findColumn, type MethodColumn } from './defenses.js';
 import { type MeanOf, meanOf } from './deviation.js';
-import { PAPER_COLUMNS, type PaperFigure, type PaperSetting, paperFigure } from './paper-figures.js';
+import { type PaperFigure, type PaperSetting, paperFigure } from './paper-figures.js';
 
 /** Where a cell stands. */
 export type CellState =
@@ -20,6 +31,23 @@ export interface GridStates {
   readonly victims: ReadonlyMap<string, Evaluation>;
 }
 
+/** What a detector that repairs nothing said, averaged over its seeds. Fractions in [0, 1]. */
+export interface Detection {
+  /** Over the rows of every label; that inside the target label is the line's own. */
+  readonly auroc: MeanOf | null;
+  /** TPR of its score at an FPR of 1 % and of 5 %. */
+  readonly tprAt1: MeanOf | null;
+  readonly tprAt5: MeanOf | null;
+  /** Of its suspects. */
+  readonly tpr: MeanOf | null;
+  readonly fpr: MeanOf | null;
+  /** Labels that it calls attacked, with the number of seeds where there are several: `0 (2 of 3)`. */
+  readonly accused: string;
+  /** Of MM-BD alone. */
+  readonly pValue: MeanOf | null;
+  readonly verdict: string;
+}
+
 /** A line of a table: one model, averaged over its seeds. Fractions in [0, 1], seconds. */
 export interface TableLine {
   readonly dataset: string;
@@ -31,7 +59,8 @@ export interface TableLine {
   /** `none`, or the defence's name with the stage; the paper's own columns carry their name. */
   readonly model: string;
   readonly defense: string | null;
-  readonly stage: Stage | null;
+  /** `method` for the model of another method; null where there is no model of ours: a detector, the paper's own columns. */
+  readonly stage: Stage | 'method' | null;
   readonly acc: MeanOf | null;
   readonly asr: MeanOf | null;
   readonly asrIncludingTarget: MeanOf | null;
@@ -43,6 +72,12 @@ export interface TableLine {
   /** Inside the target label. */
   readonly auroc: MeanOf | null;
   readonly seconds: MeanOf | null;
+  /** Of the stage that needed most, in bytes. */
+  readonly peak: MeanOf | null;
+  /** What it worked with: `victim, 2500 clean images`. */
+  readonly given: string;
+  /** What a detector said; null for every other line. */
+  readonly detection: Detection | null;
   readonly paper: PaperFigure | null;
   /** True when the gate returned this stage at every seed. */
   readonly returned: boolean;
@@ -60,10 +95,8 @@ export function tableLines({ table, victims }: TableCells, states: GridStates): 
   }
   return [...rows.values()].flatMap((groups) => [
     noneLine(groups, states),
-    ...(table.counts === null ? otherPapers(groups) : []),
-    ...table.defenses.flatMap((defense) =>
-      (table.counts ?? [null]).flatMap((count) => defenseLines(groups, defense, count, states)),
-    ),
+    ...(table.counts === null ? otherPapers(groups, table.defenses) : []),
+    ...table.defenses.flatMap((name) => columnLines(groups, name, table.counts, states)),
   ]);
 }
 
@@ -87,6 +120,9 @@ const EMPTY = {
   baseRate: null,
   auroc: null,
   seconds: null,
+  peak: null,
+  given: '',
+  detection: null,
   returned: false,
   note: '',
 } as const;
@@ -123,10 +159,17 @@ export function victimEvaluation({ victim, defenses }: CellGroup, states: GridSt
   return states.victims.get(victim.key) ?? null;
 }
 
-/** The columns of the paper that are not ours: printed, so that its table is there as a whole. */
-function otherPapers(groups: readonly CellGroup[]): TableLine[] {
+/**
+ * The columns of the paper that are not among ours: printed, so that its table is there as a whole. Beside detectors alone
+ * there is nothing to compare them with.
+ */
+function otherPapers(groups: readonly CellGroup[], names: readonly string[]): TableLine[] {
   const { printed, setting } = settingOf(groups);
-  return PAPER_COLUMNS.filter((column) => column === 'DBD' || column === 'MM-BD').flatMap((column) => {
+  const columns = names.flatMap((name) => findColumn(name) ?? []);
+  if (columns.every(({ kind }) => kind === 'detector' || kind === 'inspection')) return [];
+  const ours = new Set(columns.map((column) => (column.kind === 'method' ? column.paper : null)));
+  return (['DBD', 'MM-BD'] as const).flatMap((column) => {
+    if (ours.has(column)) return [];
     const paper = paperFigure(printed, column);
     if (paper === null) return [];
     return [
@@ -144,25 +187,63 @@ function otherPapers(groups: readonly CellGroup[]): TableLine[] {
   });
 }
 
-function defenseLines(
+function columnLines(
   groups: readonly CellGroup[],
   name: string,
+  counts: readonly number[] | null,
+  states: GridStates,
+): TableLine[] {
+  const column = findColumn(name);
+  switch (column?.kind) {
+    case 'defense':
+      return (counts ?? [null]).flatMap((count) => defenseLines(groups, column, count, states));
+    case 'method':
+      // The victim as it is has a line in every table.
+      return column.name === 'none' ? [] : [methodLine(groups, column, states)];
+    case 'detector':
+    case 'inspection':
+      return [detectorLine(groups, name, states)];
+    default:
+      return [];
+  }
+}
+
+/** The cells of one column over the seeds, and the cards of those that are done. */
+function cellsOf(groups: readonly CellGroup[], name: string, count: number | null, states: GridStates) {
+  const cells = groups.flatMap(({ defenses }) => defenses.filter((it) => it.column === name && it.count === count));
+  const found = cells.map((cell) => stateOf(cell, states));
+  const cards = found.flatMap((it) => (it.state === 'done' ? [it.card] : []));
+  return { cards, note: noteOf(found), ...settingOf(groups) };
+}
+
+/** What every line says of how its defence was run. */
+function common(cards: readonly RunCard[]): Pick<TableLine, 'seconds' | 'peak' | 'given'> {
+  return {
+    seconds: meanOf(cards.map((card) => secondsOf(rowCosts(card)))),
+    peak: meanOf(cards.map((card) => peakBytes(rowCosts(card)))),
+    given: [...new Set(cards.map(describeGiven))].join('; '),
+  };
+}
+
+function defenseLines(
+  groups: readonly CellGroup[],
+  { name, lines }: DefenseColumn,
   count: number | null,
   states: GridStates,
 ): TableLine[] {
-  const { printed, setting } = settingOf(groups);
-  const cells = groups.flatMap(({ defenses }) => defenses.filter((it) => it.column === name && it.count === count));
-  const found = cells.map((cell) => stateOf(cell, states));
-  const rows = found.flatMap((it) => (it.state === 'done' ? it.card.rows.slice(0, 1) : []));
-  const lines = findDefense(name)?.lines ?? [];
+  const { cards, note, printed, setting } = cellsOf(groups, name, count, states);
+  const rows = cards.flatMap((card) => card.rows.slice(0, 1));
   return lines.map(({ stage, title, paper }) => {
     const kept = rows.filter((row) => row.clipping === null).length;
     const notes = [
-      noteOf(found),
+      note,
       ...(kept === 0 ? [] : [rows.length === 1 ? 'not repaired' : `not repaired at ${kept} of ${rows.length} seeds`]),
     ];
+    const costs = rows.map((row) => costsUpTo(row, stage));
     return {
+      ...EMPTY,
       ...setting,
+      ...common(cards),
       count,
       model: `${name}: ${title}`,
       defense: name,
@@ -173,12 +254,78 @@ function defenseLines(
       purity: meanOf(rows.map((row) => targetPurity(row)?.purity)),
       baseRate: meanOf(rows.map((row) => targetPurity(row)?.baseRate)),
       auroc: meanOf(rows.map(({ figures }) => figures?.auroc.targetLabel ?? figures?.auroc.overall)),
-      seconds: meanOf(rows.map((row) => secondsUpTo(row, stage))),
+      seconds: meanOf(costs.map(secondsOf)),
+      peak: meanOf(costs.map(peakBytes)),
       paper: paper && paperFigure(printed, paper, count),
       returned: rows.length > 0 && rows.every((row) => row.returned === stage),
-      note: notes.filter((note) => note !== '').join('; '),
+      note: notes.filter((it) => it !== '').join('; '),
     };
   });
+}
+
+function methodLine(groups: readonly CellGroup[], { name, paper }: MethodColumn, states: GridStates): TableLine {
+  const { cards, note, printed, setting } = cellsOf(groups, name, null, states);
+  const rows = cards.flatMap(({ methods = [] }) => methods.slice(0, 1));
+  const added = cards.map((card) => addedImages(card)).filter((count) => count > 0);
+  const notes = [
+    note,
+    ...(added.length === 0
+      ? []
+      : [`${[...new Set(added)].join(' or ')} of the clean images added for classes that the draw missed`]),
+  ];
+  return {
+    ...EMPTY,
+    ...setting,
+    ...common(cards),
+    count: null,
+    model: name,
+    defense: name,
+    stage: 'method',
+    ...rates(rows.map(({ figures }) => figures?.evaluation ?? null)),
+    der: meanOf(rows.map(({ figures }) => figures?.der)),
+    paper: paper && paperFigure(printed, paper),
+    note: notes.filter((it) => it !== '').join('; '),
+  };
+}
+
+function detectorLine(groups: readonly CellGroup[], name: string, states: GridStates): TableLine {
+  const { cards, note, setting } = cellsOf(groups, name, null, states);
+  const found = cards.flatMap((card) => detectionOf(card) ?? []);
+  const figures = found.map((it) => it.figures);
+  const target = figures.map((it) => it && targetIn(it));
+  return {
+    ...EMPTY,
+    ...setting,
+    ...common(cards),
+    count: null,
+    model: name,
+    defense: name,
+    stage: null,
+    purity: meanOf(target.map((it) => it?.purity)),
+    baseRate: meanOf(target.map((it) => it?.baseRate)),
+    auroc: meanOf(figures.map((it) => it?.auroc.targetLabel ?? it?.auroc.overall)),
+    detection: {
+      auroc: meanOf(figures.map((it) => it?.auroc.overall)),
+      tprAt1: meanOf(figures.map((it) => it?.tprAt?.fpr1)),
+      tprAt5: meanOf(figures.map((it) => it?.tprAt?.fpr5)),
+      tpr: meanOf(found.map((it) => it.suspects?.tpr)),
+      fpr: meanOf(found.map((it) => it.suspects?.fpr)),
+      accused: accusedOf(found.map((it) => it.accused)),
+      pValue: meanOf(found.map((it) => it.pValue)),
+      verdict: [...new Set(found.map((it) => it.text))].join('; '),
+    },
+    paper: null,
+    note,
+  };
+}
+
+/** How often each label was called attacked. */
+function accusedOf(seeds: readonly (readonly number[])[]): string {
+  const labels = [...new Set(seeds.flat())].sort((a, b) => a - b);
+  const times = (label: number) => seeds.filter((accused) => accused.includes(label)).length;
+  return labels
+    .map((label) => (seeds.length === 1 ? label : `${label} (${times(label)} of ${seeds.length})`))
+    .join(', ');
 }
 
 export function stateOf(cell: DefenseCell, { defenses }: GridStates): CellState {
@@ -196,17 +343,4 @@ function noteOf(states: readonly CellState[]): string {
 function rates(evaluations: readonly (Evaluation | null)[]) {
   const over = (rate: keyof Evaluation) => meanOf(evaluations.map((evaluation) => evaluation?.[rate]));
   return { acc: over('acc'), asr: over('asr'), asrIncludingTarget: over('asrIncludingTarget'), ra: over('ra') };
-}
-
-/** Purity inside the target label; of all D_c under all-to-all. */
-export function targetPurity({ figures }: CardRow) {
-  if (figures === null) return undefined;
-  const { perLabel, overall } = figures.purity;
-  return figures.targetLabel === null ? overall : perLabel[figures.targetLabel];
-}
-
-/** Seconds a defence takes until this stage is there. */
-export function secondsUpTo({ costs }: CardRow, stage: Stage): number {
-  const counted = costs.filter((cost) => stage !== 'pad' || cost.stage !== 'fine-tune');
-  return counted.reduce((sum, { seconds }) => sum + seconds, 0);
 }

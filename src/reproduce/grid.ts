@@ -8,6 +8,7 @@ import {
   checkFile,
   count,
   finite,
+  flag,
   fraction,
   listOf,
   nullable,
@@ -18,7 +19,7 @@ import {
   text,
   wrong,
 } from '../formats/json-shape.js';
-import { DEFENSE_NAMES } from './defenses.js';
+import { COLUMN_NAMES, DEFENSE_NAMES, DETECTOR_NAMES, RIVAL_NAMES } from './defenses.js';
 import { SCALE_NAMES, SCALES, type ScaleName } from './scales.js';
 
 /** The attack of a clean model: nothing is poisoned, whatever the rates. */
@@ -44,10 +45,12 @@ export interface GridTable {
   readonly rates: readonly number[];
   /** Each feeds poisoning, training and defence. */
   readonly seeds: readonly number[];
-  /** Names of `DEFENSE_COLUMNS`. */
+  /** Of `COLUMN_NAMES`: presets and controls of PAD-FT, other methods, purifiers by themselves, MM-BD's detector. */
   readonly defenses: readonly string[];
-  /** n, the rows of D_c: each defence once for each; null keeps the defence's own. */
+  /** n, the rows of D_c: PAD-FT once for each, all else once; null keeps the defence's own. */
   readonly counts: readonly number[] | null;
+  /** True for a table that is made only when it is named: `all` leaves it out. */
+  readonly apart?: boolean | undefined;
 }
 
 /** What is to be reproduced. */
@@ -55,6 +58,8 @@ export interface Grid {
   readonly kind: 'pad-ft-grid';
   readonly version: 1;
   readonly scale: ScaleName;
+  /** Share of the training rows that methods get as clean images, in [0, 1]; the scale's when it is left out. */
+  readonly cleanShare?: number | undefined;
   readonly tables: readonly GridTable[];
 }
 
@@ -68,13 +73,17 @@ export interface GridChoice {
 
 const PAPER_ATTACKS: readonly GridAttack[] = [{ attack: 'badnets' }, { attack: 'blended' }, { attack: 'wanet' }];
 const CLEAN: GridAttack = { attack: NO_ATTACK };
+const PRESETS = DEFENSE_NAMES.slice(0, 2);
+const RIVALS = { attacks: PAPER_ATTACKS.slice(0, 2), rates: [0.1], apart: true };
 
 /**
  * The paper's tables I to III at a scale. Beside the paper's attacks there are a clean model and, at 5 %, the
- * clean-label attack SIG, whose target class holds but a tenth of the rows.
+ * clean-label attack SIG, whose target class holds but a tenth of the rows. Apart from them: `methods`, PAD-FT beside other
+ * ways to repair, and `detectors`, its purifiers beside other people's, on the victims of BadNets and Blended.
  */
 export function paperGrid(scale: ScaleName): Grid {
-  const { datasets, counts } = SCALES[scale];
+  const { datasets, counts, unfit } = SCALES[scale];
+  const fitting = (names: readonly string[]) => names.filter((name) => !unfit.includes(name));
   const common = { datasets, seeds: [0], defenses: DEFENSE_NAMES, counts: null };
   return {
     kind: 'pad-ft-grid',
@@ -103,16 +112,30 @@ export function paperGrid(scale: ScaleName): Grid {
         datasets: datasets.slice(0, 1),
         attacks: [{ attack: 'badnets' }],
         rates: [0.1],
-        defenses: DEFENSE_NAMES.slice(0, 2),
+        defenses: PRESETS,
         counts,
+      },
+      {
+        ...common,
+        ...RIVALS,
+        name: 'methods',
+        title: 'PAD-FT beside other methods: poison rate 10 %',
+        defenses: fitting([...RIVAL_NAMES, ...PRESETS]),
+      },
+      {
+        ...common,
+        ...RIVALS,
+        name: 'detectors',
+        title: 'Detectors of poisoned rows: poison rate 10 %',
+        defenses: fitting(DETECTOR_NAMES),
       },
     ],
   };
 }
 
 /**
- * The grid with the tables and axes that were asked for. A table keeps those of its attacks and defences that were
- * named; data sets and seeds replace its own.
+ * The grid with the tables and axes that were asked for: one table, or `all` that do not stand apart. A table keeps those of its attacks that were
+ * named; data sets, seeds and defences replace its own.
  *
  * @throws PadFtError ERR_OPTION
  */
@@ -120,19 +143,18 @@ export function chooseGrid(grid: Grid, what: string, choice: GridChoice): Grid {
   const names = grid.tables.map(({ name }) => name);
   if (what !== 'all' && !names.includes(what))
     throw invalidOption('reproduce', `all or one of ${names.join(', ')}`, what);
-  const known = new Set(grid.tables.flatMap(({ attacks }) => attacks.map(({ attack }) => attack)));
+  const asked = grid.tables.filter(({ name, apart }) => (what === 'all' ? apart !== true : name === what));
+  const known = new Set(asked.flatMap(({ attacks }) => attacks.map(({ attack }) => attack)));
   const unknown = choice.attacks?.find((attack) => !known.has(attack));
   if (unknown !== undefined) throw invalidOption('attacks', `some of ${[...known].join(', ')}`, unknown);
-  const tables = grid.tables
-    .filter(({ name }) => what === 'all' || name === what)
-    .map((table) => ({
-      ...table,
-      datasets: choice.datasets ?? table.datasets,
-      attacks: table.attacks.filter(({ attack }) => choice.attacks?.includes(attack) ?? true),
-      seeds: choice.seeds ?? table.seeds,
-      // Table III runs over the presets; a control is added to it only by name.
-      defenses: choice.defenses ?? table.defenses,
-    }));
+  const tables = asked.map((table) => ({
+    ...table,
+    datasets: choice.datasets ?? table.datasets,
+    attacks: table.attacks.filter(({ attack }) => choice.attacks?.includes(attack) ?? true),
+    seeds: choice.seeds ?? table.seeds,
+    // Table III runs over the presets; a control is added to it only by name.
+    defenses: choice.defenses ?? table.defenses,
+  }));
   const chosen = { ...grid, tables };
   validate(chosen);
   return chosen;
@@ -145,8 +167,8 @@ function validate({ tables }: Grid): void {
         throw invalidOption(`${name}.datasets`, `some of ${Object.keys(DATASETS).join(', ')}`, dataset);
     }
     for (const defense of defenses) {
-      if (!DEFENSE_NAMES.includes(defense))
-        throw invalidOption(`${name}.defenses`, `some of ${DEFENSE_NAMES.join(', ')}`, defense);
+      if (!COLUMN_NAMES.includes(defense))
+        throw invalidOption(`${name}.defenses`, `some of ${COLUMN_NAMES.join(', ')}`, defense);
     }
     for (const [axis, values] of Object.entries({ datasets, seeds, defenses, rates, counts: counts ?? [1] })) {
       if (values.length === 0) throw invalidOption(`${name}.${axis}`, 'at least one value', values);
@@ -174,6 +196,7 @@ const checkGrid = object<Grid>({
   kind: oneOf(['pad-ft-grid']),
   version: oneOf([1]),
   scale: oneOf(SCALE_NAMES),
+  cleanShare: optional(fraction),
   tables: listOf(
     object<GridTable>({
       name: word,
@@ -186,6 +209,7 @@ const checkGrid = object<Grid>({
       seeds: listOf(count),
       defenses: listOf(word),
       counts: nullable(listOf(count)),
+      apart: optional(flag),
     }),
   ),
 });

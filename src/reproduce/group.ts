@@ -1,7 +1,5 @@
 import { join } from 'node:path';
 import type { DatasetPair } from '../datasets/index.js';
-import { type DefenseBench, defendAndJudge } from '../defend-and-judge.js';
-import type { PadFtResult } from '../defenses/pad-ft/index.js';
 import { type Device, type Precision, resolveDevice } from '../device.js';
 import { type ErrorCode, isAbort, PadFtError } from '../errors.js';
 import { type ExperimentContext, type ExperimentEvent, loadPair, RUN_FILES, warnOfWeakVictim } from '../experiment.js';
@@ -11,17 +9,17 @@ import type { Model } from '../model.js';
 import { loadModel } from '../model-file.js';
 import type { NativeDevice } from '../native/contract.js';
 import { type PoisonedSet, poison } from '../poisoned-set.js';
-import { CARD_FILE, type CardFile, describeDataset, makeCard, writeCard } from '../report/card.js';
-import { defenseFiles, removeRun, saveDefense } from '../report/defense-files.js';
-import { defensePrecision, describeEnvironment } from '../report/environment.js';
+import { type CardFile, describeDataset, makeCard, writeCard } from '../report/card.js';
+import { describeEnvironment } from '../report/environment.js';
 import { judgeVictim, type VictimFigures } from '../report/judge.js';
 import { readTraining, saveTraining, TRAINING_FILES, type TrainingCard } from '../report/training-card.js';
 import { type Poisoning, TRAIN_DEFAULTS, type TrainSettings } from '../train.js';
 import { writeTruth } from '../truth-file.js';
 import { trainVictim } from '../victim.js';
 import { findTraining, isTrainingOf, modelIsWhole, type WantedTraining } from './adopt.js';
-import { type CellGroup, planOne } from './cells.js';
+import type { CellGroup } from './cells.js';
 import { JUDGEMENT_FILE, judgementKey, readJudgement, writeJudgement } from './judgement.js';
+import { runCell } from './run-cell.js';
 import { CellStore } from './store.js';
 
 /** Victims meet the poison as their attack was published. */
@@ -100,21 +98,14 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
   warnOfWeakVictim(before, say);
 
   const shared = [...watch.costs];
-  const bench: Omit<DefenseBench, 'watch'> = { victim, set, before, evaluation, say, scored: new Map() };
+  const bench = { victim, set, before, evaluation, say, scored: new Map(), pair, keepModels: task.keepModels };
   const failures: CellFailure[] = [];
   for (const defense of defenses) {
     const own = new MemoryWatch(device);
     const home = store.defenseFolder(defense);
     try {
-      const planned = planOne(defense.request, cell.seed, set.flip);
-      await openFolder(home, [CARD_FILE, ...Object.values(defenseFiles(planned.name))]);
-      await removeRun(home, [planned.name]);
-      const files: CardFile[] = [];
-      const save = async (result: PadFtResult) => {
-        if (task.keepModels) files.push(...(await saveDefense(home, planned.name, result)));
-      };
-      const row = await defendAndJudge({ ...bench, watch: own }, planned, save, defense.name);
-      if (task.keepModels) files.push(...(await shareInputs(folder, home, training, truth)));
+      const done = await runCell(defense, { ...bench, watch: own, home });
+      const inputs = task.keepModels ? await shareInputs(folder, home, training, truth) : [];
       const card = makeCard({
         command: task.command,
         config: {
@@ -123,24 +114,22 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
           train: training.settings,
           ...(training.poisoning && { poisoning: training.poisoning }),
           victim: null,
-          defenses: [planned],
+          ...done.config,
         },
         seeds: {
           root: cell.seed,
           poison: set.manifest.seed,
           train: training.settings.seed,
-          defenses: [planned.settings.seed],
+          defenses: done.seeds,
         },
-        environment: describeEnvironment(
-          device,
-          // Training's is not settled here: an adopted victim was trained on whatever machine its `training.json` names.
-          defensePrecision(training.environment.precision?.training ?? null, precision, device, [
-            planned.settings.purify.purifier,
-          ]),
-        ),
-        files,
+        environment: describeEnvironment(device, {
+          ...done.precision,
+          // The victim's is not settled here: an adopted one was trained on whatever machine its `training.json` names.
+          training: done.precision.training ?? training.environment.precision?.training ?? null,
+        }),
+        files: [...done.files, ...inputs],
         victim: { history: training.history, evaluation: before.evaluation },
-        rows: [row],
+        ...done.rows,
         costs: [...shared, ...own.costs],
       });
       await writeCard(home, card);

@@ -1,11 +1,11 @@
 import type { RunCard } from '../report/card.js';
+import { detectionOf, rowCosts, secondsOf, targetClass, targetIn, trainSeconds } from './card-figures.js';
 import type { CellGroup, TableCells } from './cells.js';
 import { columnsFor, type TableColumn } from './columns.js';
-import { targetClass, trainSeconds } from './csv.js';
 import { differencesOf } from './differences.js';
 import { escapeHtml } from './escape.js';
-import { type GridStates, stateOf, type TableLine, tableLines, targetPurity } from './figures.js';
-import type { Grid } from './grid.js';
+import { type GridStates, stateOf, type TableLine, tableLines } from './figures.js';
+import type { Grid, GridTable } from './grid.js';
 import { PAPER_SOURCE, PAPER_TABLE_3 } from './paper-figures.js';
 import { SCALES } from './scales.js';
 import { colourOf, PAPER_STYLE, type PlotAxis, type PlotSeries, type PlotStyle, plot, styleOf } from './svg.js';
@@ -38,7 +38,11 @@ svg text { font-size: 12px; fill: currentColor; }
 .bar { display: inline-block; height: 0.8em; }
 ul { font-size: 14px; }`;
 
-const WORDS: ReadonlySet<string> = new Set(['defence', 'note', 'cell', 'state', 'target class']);
+const WORDS: ReadonlySet<string> = new Set([
+  ...['defence', 'note', 'cell', 'state', 'target class', 'given', 'accused', 'verdict'],
+]);
+/** Those that may take several lines. */
+const LONG: ReadonlySet<string> = new Set(['note', 'verdict']);
 /** What stands above a group of lines and not in each of them. */
 const ABOVE: ReadonlySet<string> = new Set(['data set', 'attack']);
 const PERCENT: PlotAxis = { title: '', low: 0, high: 100, ticks: [0, 20, 40, 60, 80, 100] };
@@ -84,7 +88,7 @@ function tableSection(grid: Grid, cells: TableCells, lines: readonly TableLine[]
   });
   const differences = differencesOf(grid, table).map((text) => `<li>${escapeHtml(text)}</li>`);
   return `<h2>${escapeHtml(table.title)}</h2>
-${table.counts === null ? scatter(lines) : curves(lines)}
+${figuresOf(table, lines)}
 <div class="scroll"><table><thead><tr>${columns.map(headCell).join('')}</tr></thead>
 ${body.join('\n')}
 </table></div>
@@ -117,8 +121,8 @@ function headCell({ title, help, unit }: TableColumn): string {
 
 function tableRow(line: TableLine, columns: readonly TableColumn[]): string {
   const cells = columns.map(({ title, text }) => {
-    const note = title === 'note';
-    const names = classes(WORDS.has(title) && 'word', note && 'long', note && line.note.startsWith('failed') && 'bad');
+    const bad = title === 'note' && line.note.startsWith('failed');
+    const names = classes(WORDS.has(title) && 'word', LONG.has(title) && 'long', bad && 'bad');
     return `<td${names}>${escapeHtml(text(line))}</td>`;
   });
   return `<tr${classes(line.returned && 'returned')}>${cells.join('')}</tr>`;
@@ -127,6 +131,12 @@ function tableRow(line: TableLine, columns: readonly TableColumn[]): string {
 function classes(...names: readonly (string | false)[]): string {
   const given = names.filter((name) => name !== false);
   return given.length === 0 ? '' : ` class="${given.join(' ')}"`;
+}
+
+/** None where nothing was repaired. */
+function figuresOf({ counts }: GridTable, lines: readonly TableLine[]): string {
+  if (counts !== null) return curves(lines);
+  return lines.some(({ defense, stage }) => defense !== null && stage !== null) ? scatter(lines) : '';
 }
 
 /** ACC against ASR: at the upper left is what a defence wants. */
@@ -200,6 +210,8 @@ function stylesOf(
 }
 
 const STAGES = ['purify', 'clip', 'fine-tune'] as const;
+/** The bars of a cell: PAD-FT's stages, and the work of any other method, which is one piece. */
+const BARS = [...STAGES, 'another method'] as const;
 
 /** Cell by cell: what the purifier found, and where the time went. */
 function cellSection(groups: readonly CellGroup[], states: GridStates): string {
@@ -212,7 +224,7 @@ function cellSection(groups: readonly CellGroup[], states: GridStates): string {
     const shown = found.state === 'failed' ? 'word long bad' : 'word';
     return `<tr><td class="word">${escapeHtml(cell.name)}</td><td class="${shown}">${escapeHtml(state)}</td>${figures.join('')}</tr>`;
   });
-  const key = STAGES.map((stage, i) => `<span class="key">${bar(12, i)} ${stage}</span>`);
+  const key = BARS.map((stage, i) => `<span class="key">${bar(12, i)} ${stage}</span>`);
   const head = ['cell', 'state', 'target class', 'purity %', 'poison in it %', 'AUROC', 'training s', 'defence s', ''];
   return `<h2>Every cell</h2>
 <p>Purity of D_c inside the target label beside the share of poison that the label holds, AUROC of the score inside it, and
@@ -223,9 +235,9 @@ ${rows.join('\n')}
 }
 
 function cardCells(card: RunCard, longest: number): readonly string[] {
-  const row = card.rows[0];
-  const inside = row && targetPurity(row);
-  const auroc = row?.figures?.auroc.targetLabel ?? row?.figures?.auroc.overall;
+  const figures = card.rows[0]?.figures ?? detectionOf(card)?.figures ?? null;
+  const inside = figures === null ? undefined : targetIn(figures);
+  const auroc = figures?.auroc.targetLabel ?? figures?.auroc.overall;
   const percent = (value: number | null | undefined) => (value == null ? '–' : (100 * value).toFixed(2));
   const seconds = stageSeconds(card);
   const bars = seconds.map((value, i) => bar((180 * value) / longest, i));
@@ -240,9 +252,10 @@ function cardCells(card: RunCard, longest: number): readonly string[] {
   ];
 }
 
-function stageSeconds({ rows }: RunCard): readonly number[] {
-  const costs = rows[0]?.costs ?? [];
-  return STAGES.map((stage) => sum(costs.filter((cost) => cost.stage === stage).map(({ seconds }) => seconds)));
+function stageSeconds(card: RunCard): readonly number[] {
+  const costs = rowCosts(card);
+  const own = STAGES.map((stage) => secondsOf(costs.filter((cost) => cost.stage === stage)));
+  return [...own, secondsOf(costs) - sum(own)];
 }
 
 function bar(width: number, index: number): string {

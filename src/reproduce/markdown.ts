@@ -1,10 +1,10 @@
 import { safeText } from '../formats/terminal.js';
 import { markdownText } from '../report/table.js';
-import { columnsFor } from './columns.js';
+import { columnsFor, type TableColumn } from './columns.js';
 import type { TableLine } from './figures.js';
 
 /** Columns of words; the others are numbers and stand at the right. */
-const WORDS: ReadonlySet<string> = new Set(['data set', 'attack', 'defence', 'note']);
+const WORDS: ReadonlySet<string> = new Set(['data set', 'attack', 'defence', 'accused', 'given', 'verdict', 'note']);
 
 /** A table as a Markdown page: title, table, and what differs from the paper. */
 export function markdownTable(title: string, lines: readonly TableLine[], differences: readonly string[]): string {
@@ -14,7 +14,7 @@ export function markdownTable(title: string, lines: readonly TableLine[], differ
   return [
     `# ${plain(title)}`,
     '',
-    'ACC, ASR, RA, DER and purity in %.',
+    unitsOf(columns),
     '',
     row(columns.map((column) => plain(column.title))),
     row(columns.map((column) => (WORDS.has(column.title) ? '---' : '---:'))),
@@ -25,4 +25,11 @@ export function markdownTable(title: string, lines: readonly TableLine[], differ
     ...differences.map((difference) => `- ${plain(difference)}`),
     '',
   ].join('\n');
+}
+
+/** The units that the page has in its heads. */
+function unitsOf(columns: readonly TableColumn[]): string {
+  const has = (title: string) => columns.some((column) => column.title === title);
+  const percents = has('TPR at 1 %') ? 'ACC, ASR, RA, DER, purity, TPR and FPR' : 'ACC, ASR, RA, DER and purity';
+  return `${percents} in %${has('peak') ? '; peak, the memory of the stage that needed most, in MiB' : ''}.`;
 }

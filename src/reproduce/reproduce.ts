@@ -17,7 +17,7 @@ import { CellStore } from './store.js';
 import { measureThroughput, type Throughput } from './throughput.js';
 
 export interface ReproduceOptions extends GridChoice {
-  /** A table's name (`table1`, `table2`, `table3`), or `all`. */
+  /** A table's name (`table1`, `table2`, `table3`, `methods`, `detectors`), or `all`: the paper's three. */
   readonly what: string;
   /** Of the paper's own grid. Defaults to `paper`. */
   readonly scale?: ScaleName | undefined;

@@ -1,6 +1,13 @@
+import type { METHODS, Method, MethodName } from '../defenses/methods/index.js';
+import type { InspectOptions } from '../defenses/mm-bd/inspect.js';
 import type { PadFtOptions } from '../defenses/pad-ft/index.js';
 import type { PoisonSettings } from '../poisoned-set.js';
 import { TRAIN_DEFAULTS, type TrainSettings } from '../train.js';
+
+/** Settings that are laid over a method's own, which are the published ones. */
+export type MethodOverlays = {
+  readonly [Name in MethodName]?: (typeof METHODS)[Name] extends Method<infer Settings> ? Partial<Settings> : never;
+};
 
 /** How large a reproduction is: which data, how a victim is trained, what the defences' sizes are. */
 export interface Scale {
@@ -13,8 +20,15 @@ export interface Scale {
   readonly train: Partial<TrainSettings>;
   /** Laid over `train` for victims of this attack: published recipes differ. */
   readonly attackTrain: Readonly<Record<string, Partial<TrainSettings>>>;
-  /** Laid over every defence; empty where the presets run as they are. */
+  /** Laid over every defence and every purifier; empty where the presets run as they are. */
   readonly defense: PadFtOptions;
+  /** Share of the training rows that a method gets as clean images, as they were before the poison; in [0, 1]. */
+  readonly cleanShare: number;
+  readonly methods: MethodOverlays;
+  /** Laid over MM-BD's. */
+  readonly inspection: InspectOptions;
+  /** Defences that the tables leave out by themselves: these data are not for them. */
+  readonly unfit: readonly string[];
   /** n of table III. */
   readonly counts: readonly number[];
   /** Beside every table: how this differs from the paper. */
@@ -23,6 +37,9 @@ export interface Scale {
 
 export const SCALE_NAMES = ['paper', 'cpu', 'smoke'] as const;
 export type ScaleName = (typeof SCALE_NAMES)[number];
+
+/** BackdoorBench's, for every defence that needs clean images. */
+const CLEAN_SHARE = 0.05;
 
 const PAPER_COUNTS = [1000, 2000, 3000, 4000, 5000, 6000];
 
@@ -36,6 +53,10 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
     // WaNet's published rate is constant, and its crop pads by 5.
     attackTrain: { wanet: { learningRate: 0.01, schedule: 'constant', cropPadding: 5 } },
     defense: {},
+    cleanShare: CLEAN_SHARE,
+    methods: {},
+    inspection: {},
+    unfit: [],
     counts: PAPER_COUNTS,
     differences: [
       'victims are trained by the recipe of BackdoorBench (width 64, 100 epochs, SGD 0.01 cosine, batch 128), rows drawn as it draws them [A: we take that recipe for the paper’s]',
@@ -50,6 +71,18 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
     // 8 epochs at its constant rate would not learn; the augmentation is its own.
     attackTrain: { wanet: { cropPadding: 5 } },
     defense: {},
+    cleanShare: CLEAN_SHARE,
+    // The published schedules would each take longer than the victim did.
+    methods: {
+      ft: { epochs: 20 },
+      fp: { epochs: 20 },
+      nad: { epochs: 20 },
+      'ft-sam': { epochs: 20 },
+      anp: { steps: 500 },
+      abl: { isolationEpochs: 4, epochs: 8, unlearningEpochs: 4 },
+    },
+    inspection: {},
+    unfit: [],
     counts: PAPER_COUNTS,
     differences: [
       'width 16 instead of 64 and 8 epochs instead of 100 (SGD 0.1 triangular, batch 128): victims are less accurate than the paper’s, compare differences and not levels',
@@ -80,6 +113,20 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
       clip: { steps: 5, batchSize: 30, suspectBatchSize: 10 },
       tune: { epochs: 2, batchSize: 30, draws: 1 },
     },
+    cleanShare: CLEAN_SHARE,
+    methods: {
+      'classifier-only': { epochs: 2, batchSize: 30, draws: 1 },
+      'mm-bm': { steps: 5 },
+      ft: { epochs: 2, batchSize: 16 },
+      fp: { epochs: 2, batchSize: 16 },
+      nad: { teacherEpochs: 1, epochs: 2, batchSize: 16 },
+      'ft-sam': { epochs: 2, batchSize: 16 },
+      anp: { steps: 5, batchSize: 16 },
+      abl: { isolationEpochs: 1, epochs: 1, unlearningEpochs: 1, batchSize: 16 },
+    },
+    inspection: { images: 4, steps: 10 },
+    // The pictures have three classes, and MM-BD compares four at least.
+    unfit: ['mm-bd'],
     counts: [30, 60, 90],
     differences: [
       'made pictures, a network of width 8 and 6 epochs: the figures say nothing about the method',

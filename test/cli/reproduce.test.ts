@@ -138,6 +138,78 @@ it('a cell finished without its models is made again for them only when they are
   expect(await pending('--keep-models', 'true')).toEqual(['smoke-synthetic-badnets-10pct-s0-random']);
 });
 
+const NAME = 'smoke-synthetic-badnets-10pct-s0';
+const rivals = (what: string, ...flags: readonly string[]) =>
+  padFt(
+    ['reproduce', what, '--scale', 'smoke', '--attacks', 'badnets', '--out', 'whole', ...flags, ...COMPUTE],
+    inFolder,
+  );
+
+it('other methods run on the victim that is there; one that fails is a failed cell, and a second run does nothing', async () => {
+  // MM-BD wants four classes, and these pictures have three.
+  const { code, stdout } = await rivals('methods', '--defenses', 'mm-bd,ft,classifier-only,default');
+  expect(code).toBe(1);
+  expect(jsonLines(stdout).filter(({ type }) => type === 'epoch')).toEqual([]);
+  expect(lastLine(stdout)).toMatchObject({ done: 3, failed: 1, total: 4, failures: [{ code: 'ERR_MODEL' }] });
+  const card = await readCard(at('whole', 'cards', `${NAME}-ft.json`));
+  const clean = { share: 0.05, draw: 'backdoorbench', seed: 0, added: [] };
+  expect(card.config.methods).toMatchObject([{ name: 'ft', settings: { epochs: 2, batchSize: 16 }, seed: 0, clean }]);
+  expect(card.methods).toMatchObject([
+    { name: 'ft', given: { training: null, clean: 30 }, figures: { der: expect.any(Number) } },
+  ]);
+  expect(formatTable(card)).toContain('30 clean images (5 % of the training set before the poison');
+  const table = readFileSync(at('whole', 'methods.md'), 'utf8');
+  expect(table).toMatch(/\| ft \|.* \| victim, 30 clean images \|/);
+  expect(table).toMatch(/\| mm-bd \|.*failed: ERR\\_MODEL/);
+  expect(table).toContain('ft differs from published: epochs 2 (100), batchSize 16 (256)');
+  // What PAD-FT had made is in this table too, without being made again.
+  expect(
+    jsonLines(stdout)
+      .filter(({ type }) => type === 'cell')
+      .map(({ name }) => name),
+  ).toEqual([...[`${NAME}-ft`, `${NAME}-classifier-only`]]);
+
+  const before = files(at('whole'));
+  const again = await rivals('methods', '--defenses', 'ft,classifier-only,default', '--dry-run');
+  expect(lastLine(again.stdout)).toMatchObject({ groups: [], throughput: null });
+  expect(files(at('whole'))).toEqual(before);
+});
+
+it('detectors score the rows and repair nothing', async () => {
+  const { code, stdout } = await rivals('detectors', '--defenses', 'sce,strip');
+  expect(code).toBe(0);
+  expect(lastLine(stdout)).toMatchObject({ done: 2, failed: 0 });
+  const card = await readCard(at('whole', 'cards', `${NAME}-strip.json`));
+  expect(card.rows).toEqual([]);
+  expect(card.detections).toMatchObject([
+    { purifier: 'strip', figures: { targetLabel: 0, auroc: { overall: expect.any(Number) } } },
+  ]);
+  expect(card.files.map(({ path }) => path)).toEqual(['suspects.csv', 'truth.safetensors', 'victim.safetensors']);
+  // The same scores as those of the preset that purifies by them.
+  const sce = await readCard(at('whole', 'cards', `${NAME}-sce.json`));
+  const paper = await readCard(at('whole', 'cards', `${NAME}-paper.json`));
+  expect(sce.detections?.[0]?.figures.auroc).toEqual(paper.rows[0]?.figures?.auroc);
+  expect(sce.detections?.[0]?.figures.purity).toEqual(paper.rows[0]?.figures?.purity);
+  const table = readFileSync(at('whole', 'detectors.md'), 'utf8');
+  expect(table).toMatch(/\| strip \|.*no verdict: this purifier ranks the rows/);
+});
+
+it('`evaluate` checks the model of a method, and the victim of a detector', async () => {
+  const stages = async (column: string) => {
+    const cell = readdirSync(at('whole', 'defenses')).find((name) => name.startsWith(`${NAME}-${column}-`)) ?? '';
+    const { code, stdout } = await padFt(['evaluate', at('whole', 'defenses', cell), ...COMPUTE], inFolder);
+    expect(code).toBe(0);
+    return (lastLine(stdout).rows as { stage: string; same: boolean }[]).map(({ stage, same }) => `${stage} ${same}`);
+  };
+  expect(await stages('ft')).toEqual(['victim true', 'method true']);
+  expect(await stages('strip')).toEqual(['victim true']);
+  // This one was finished without its models.
+  const random = readdirSync(at('whole', 'defenses')).find((name) => name.startsWith(`${NAME}-random-`)) ?? '';
+  const { code, stdout } = await padFt(['evaluate', at('whole', 'defenses', random), ...COMPUTE], inFolder);
+  expect(code).toBe(1);
+  expect(lastLine(stdout)).toMatchObject({ code: 'ERR_DATA', message: expect.stringContaining('--keep-models true') });
+});
+
 it('a victim trained elsewhere is taken over, in a process of its own', async () => {
   const flags = ['--defenses', 'oracle,random', '--victims', at('whole', 'victims'), '--jobs', '2'];
   const { code, stdout } = await padFt(reproduce('adopted', ...flags), inFolder);

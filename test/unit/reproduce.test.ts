@@ -3,19 +3,27 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import type { PoisonManifest } from '../../src/attacks/poison.js';
-import { PRESETS } from '../../src/defenses/pad-ft/options.js';
+import { METHOD_NAMES, METHODS } from '../../src/defenses/methods/index.js';
+import { INSPECT_DEFAULTS } from '../../src/defenses/mm-bd/inspect.js';
+import { scoringKey } from '../../src/defenses/pad-ft/index.js';
+import { PRESETS, PURIFIERS } from '../../src/defenses/pad-ft/options.js';
 import type { Precision } from '../../src/device.js';
 import { PadFtError } from '../../src/errors.js';
 import type { NativeDevice } from '../../src/native/contract.js';
 import { poisonSettings } from '../../src/poisoned-set.js';
 import type { RunCard } from '../../src/report/card.js';
+import { checkCard } from '../../src/report/card-schema.js';
+import { formatTable } from '../../src/report/table.js';
 import type { TrainingCard } from '../../src/report/training-card.js';
 import { isTrainingAskedFor } from '../../src/reproduce/adopt.js';
 import { canonicalJson, contentKey } from '../../src/reproduce/canonical-json.js';
-import { expandGrid, groupCells } from '../../src/reproduce/cells.js';
+import { type DefenseCell, expandGrid, groupCells, type PadFtCell } from '../../src/reproduce/cells.js';
+import { drawCleanRows } from '../../src/reproduce/clean-images.js';
+import { columnsFor } from '../../src/reproduce/columns.js';
 import { cellsCsv, csvCell } from '../../src/reproduce/csv.js';
 import { DEFENSE_NAMES } from '../../src/reproduce/defenses.js';
 import { meanOf, percentOf } from '../../src/reproduce/deviation.js';
+import { differencesOf } from '../../src/reproduce/differences.js';
 import { escapeHtml } from '../../src/reproduce/escape.js';
 import {
   dataSize,
@@ -45,6 +53,10 @@ function oneTable(change: Partial<Grid['tables'][number]>): Grid {
   return { ...grid, tables: grid.tables.map((table) => ({ ...table, ...change })) };
 }
 
+function isPadFt(cell: DefenseCell): cell is PadFtCell {
+  return cell.kind === 'defense';
+}
+
 function cellsOf(grid: Grid) {
   const [group] = groupCells(expandGrid(grid));
   if (group === undefined) throw new Error('an empty grid');
@@ -61,7 +73,9 @@ test('canonical JSON has one spelling a value', () => {
 });
 
 test('the grid of the paper: tables, attacks, and what tables share is one cell', () => {
-  const grid = paperGrid('cpu');
+  const whole = paperGrid('cpu');
+  expect(whole.tables.map(({ name }) => name)).toEqual(['table1', 'table2', 'table3', 'methods', 'detectors']);
+  const grid = chooseGrid(whole, 'all', {});
   expect(grid.tables.map(({ name }) => name)).toEqual(['table1', 'table2', 'table3']);
   const tables = expandGrid(grid);
   const names = tables.map(({ victims }) => victims.map(({ victim }) => `${victim.attack} ${victim.rate}`));
@@ -81,7 +95,9 @@ test('the grid of the paper: tables, attacks, and what tables share is one cell'
   const three = tables[2]?.victims[0]?.defenses ?? [];
   expect(three.map(({ column, count }) => `${column} ${count}`)).toContain('paper 6000');
   // n varies alone: the budget of stage 2 stays.
-  expect(new Set(three.map(({ column, planned }) => `${column} ${planned.settings.clip.steps}`)).size).toBe(2);
+  expect(
+    new Set(three.filter(isPadFt).map(({ column, planned }) => `${column} ${planned.settings.clip.steps}`)).size,
+  ).toBe(2);
 });
 
 test('the cells of scale cpu are what poison and train make with those flags', () => {
@@ -96,7 +112,7 @@ test('the cells of scale cpu are what poison and train make with those flags', (
     batchSize: 128,
   });
   expect(victim.poison).toMatchObject({ attack: 'badnets', rate: 0.1, policy: 'all-to-one', draw: 'uniform', seed: 0 });
-  expect(defenses.map(({ planned }) => planned.settings)).toContainEqual(PRESETS.paper);
+  expect(defenses.filter(isPadFt).map(({ planned }) => planned.settings)).toContainEqual(PRESETS.paper);
 });
 
 test('a scale’s way of drawing rows is left out where none are drawn, and moves no key', () => {
@@ -152,9 +168,69 @@ test('keys change with what a cell depends on, and with nothing else', () => {
   expect(renamed.defenses.map((cell) => cell.key)).toContain(key);
 });
 
+test('what PAD-FT made before other methods came is found again', () => {
+  const keys = new Map(cellsOf(oneTable({})).defenses.map(({ column, key }) => [column, key]));
+  expect(keys.get('default')).toBe('7ffaaf5ba88ab2c10f64ee04142f9b1d8f76a4d33dae13bc008b3fb82f6aefbc');
+  expect(keys.get('paper')).toBe('014ee5de3a68a1428551a7893da123b09e08e44dd672e681e2e11225d9535e96');
+  expect(keys.get('oracle')).toBe('1343ba3ed449047a2b1beaca86dcc77b8b8ba6660463c17c4824d90abd55b205');
+});
+
+test('other methods and detectors are cells of the same victim, each under what it depends on', () => {
+  const defenses = ['ft', 'classifier-only', 'cross-label', 'sce', 'clip-drop', 'mm-bd', 'default', 'paper'];
+  const grid = oneTable({ defenses });
+  const group = cellsOf(grid);
+  expect(group.defenses.map(({ column }) => column)).toEqual(defenses);
+  expect(new Set(group.defenses.map(({ key }) => key)).size).toBe(defenses.length);
+  const cell = <Kind extends DefenseCell['kind']>(column: string, kind: Kind, of = group) => {
+    const found = of.defenses.find((it) => it.column === column);
+    if (found?.kind !== kind) throw new Error(`no ${kind} ${column}`);
+    return found as Extract<DefenseCell, { readonly kind: Kind }>;
+  };
+  const ft = cell('ft', 'method');
+  expect(ft).toMatchObject({ settings: { epochs: 20, batchSize: 256 }, clean: { share: 0.05, seed: 0 } });
+  expect(cell('classifier-only', 'method').clean).toBeNull();
+  // Other clean images change the cells that are given them, and nothing else.
+  const fewer = cellsOf({ ...grid, cleanShare: 0.01 });
+  const moved = group.defenses.filter(({ key }, i) => key !== fewer.defenses[i]?.key).map(({ column }) => column);
+  expect(moved).toEqual(['ft']);
+  expect(cellsOf(oneTable({ defenses, seeds: [1] })).defenses.map(({ key }) => key)).not.toContain(ft.key);
+  // Rows are scored once for a detector and the preset that purifies by it.
+  const scoring = (column: string) => scoringKey(cell(column, 'detector').settings);
+  expect(scoring('cross-label')).toBe(scoringKey(cell('default', 'defense').planned.settings));
+  expect(scoring('sce')).toBe(scoringKey(cell('paper', 'defense').planned.settings));
+  // n is varied by PAD-FT alone.
+  const varied = cellsOf(oneTable({ defenses: ['ft', 'default', 'strip'], counts: [1000, 2000] }));
+  expect(varied.defenses.map(({ column, count }) => `${column} ${count}`)).toEqual([
+    ...['ft null', 'default 1000', 'default 2000', 'strip null'],
+  ]);
+  // A task goes to another process as JSON.
+  expect(JSON.parse(JSON.stringify(group.defenses))).toEqual(group.defenses);
+});
+
+test('the tables of methods and of detectors name every one that their data allow', () => {
+  const names = (scale: ScaleName, what: string) => chooseGrid(paperGrid(scale), what, {}).tables[0]?.defenses;
+  expect(names('cpu', 'methods')).toEqual([...METHOD_NAMES.filter((name) => name !== 'none'), 'default', 'paper']);
+  expect(names('cpu', 'detectors')).toEqual([...PURIFIERS, 'mm-bd']);
+  expect(names('smoke', 'detectors')).toEqual([...PURIFIERS]);
+  expect(() => chooseGrid(paperGrid('cpu'), 'methods', { attacks: ['wanet'] })).toThrow(/some of badnets, blended/);
+});
+
+test('clean images are the rows that BackdoorBench draws, and the first row of a class that it missed', () => {
+  const labels = Int32Array.from({ length: 50_000 }, (_, row) => row % 10);
+  const { rows, added } = drawCleanRows(labels, 10, { share: 0.05, seed: 0 });
+  expect([rows.length, added]).toEqual([2500, []]);
+  expect([...rows.subarray(0, 5)]).toEqual([25247, 49673, 27562, 2653, 16968]);
+  // random.seed(0); random.sample(range(100), 2) is [49, 97].
+  const few = Int32Array.from({ length: 100 }, (_, row) => (row < 10 ? 2 : row % 2));
+  expect(drawCleanRows(few, 4, { share: 0.02, seed: 0 })).toEqual({
+    rows: Uint32Array.of(49, 97, 10, 0),
+    added: [10, 0],
+  });
+});
+
 test('axes are checked, and a grid of one’s own is read strictly', async () => {
   const choose = (what: string, choice: object) => chooseGrid(paperGrid('cpu'), what, choice);
-  expect(() => choose('table4', {})).toThrow(/table1, table2, table3/);
+  expect(() => choose('table4', {})).toThrow(/table1, table2, table3, methods, detectors/);
   expect(() => choose('all', { datasets: ['mnist'] })).toThrow(/datasets/);
   expect(() => choose('all', { defenses: ['magic'] })).toThrow(/defenses/);
   expect(() => choose('all', { attacks: ['magic'] })).toThrow(/attacks/);
@@ -163,13 +239,14 @@ test('axes are checked, and a grid of one’s own is read strictly', async () =>
   const folder = await mkdtemp(join(tmpdir(), 'pad-ft-grid-'));
   onTestFinished(() => rm(folder, { recursive: true }));
   const path = join(folder, 'grid.json');
-  const grid = paperGrid('smoke');
+  const grid: Grid = { ...paperGrid('smoke'), cleanShare: 0.1 };
   await writeFile(path, JSON.stringify(grid));
   expect(await readGrid(path)).toEqual(grid);
   const wrong = async (change: object) => {
     await writeFile(path, JSON.stringify({ ...grid, ...change }));
     return readGrid(path);
   };
+  await expect(wrong({ cleanShare: 1.1 })).rejects.toThrow(/cleanShare/);
   await expect(wrong({ scale: 'huge' })).rejects.toThrow(/scale: expected one of/);
   await expect(wrong({ extra: 1 })).rejects.toMatchObject({ code: 'ERR_FILE_FORMAT' });
   await expect(wrong({ tables: [{ ...grid.tables[0], name: '../x' }] })).rejects.toThrow(/tables\[0\]\.name/);
@@ -254,6 +331,22 @@ test('forward units', () => {
   );
 });
 
+test('forward units of methods and detectors', () => {
+  const size = { rows: 50_000, testRows: 10_000, classes: 10 };
+  const group = cellsOf(oneTable({ defenses: ['ft', 'mm-bm', 'cross-label', 'default', 'strip', 'sce', 'mm-bd'] }));
+  const units = (...columns: readonly string[]) => {
+    const defenses = group.defenses.filter(({ column }) => columns.includes(column));
+    return groupUnits({ ...group, defenses, trains: false, judges: false });
+  };
+  expect(units('ft')).toBe(3 * 20 * 2500 + 20_000);
+  expect(units('mm-bm')).toBe(3 * 150 * 200 + 20_000);
+  expect(units('cross-label')).toBe(scoringUnits(PRESETS.default, size));
+  expect(units('cross-label', 'default')).toBe(units('default'));
+  expect(units('sce')).toBe(50_000);
+  expect(units('strip')).toBe(18 * 50_000);
+  expect(units('mm-bd')).toBe(3 * 300 * 30 * 10);
+});
+
 const AXIS = { title: 'x', low: 0, high: 1, ticks: [0, 1] };
 const HOSTILE = `<img src=x onerror=alert(1)>"'&|\`*_[x](y)\u202e=1+1`;
 
@@ -291,8 +384,123 @@ test('a card’s class names are text on the page and in the CSV, and seeds are 
   expect(pad).toMatchObject({ model: 'default: PAD', returned: true, purity: { n: 2, sd: 0 }, note: '' });
 });
 
+/** A card of one method, and one of each kind of detector, as a cell has them. */
+async function rivalCards(acc: number, added: readonly number[] = []) {
+  const { rows, ...card } = await cardWith(['a', 'b'], 0.9);
+  const [row] = rows;
+  if (row?.figures == null) throw new Error('a card without figures');
+  const { evaluations: _, der: __, ...figures } = row.figures;
+  const cost = (stage: string, mebibytes: number) => ({ stage, seconds: 2, peakBytes: mebibytes * 2 ** 20 });
+  const evaluation = { acc, asr: 0.1, asrIncludingTarget: 0.2, ra: 0.7 };
+  const clean = { share: 0.05, draw: 'backdoorbench' as const, seed: 0, added };
+  const settings = { ...METHODS.ft.defaults };
+  const method: RunCard = {
+    ...card,
+    config: { ...card.config, defenses: [], methods: [{ name: 'ft', settings, seed: 0, flip: true, clean }] },
+    rows: [],
+    methods: [
+      {
+        ...{ name: 'ft', given: { training: null, clean: 2500 }, said: 'every weight trained', details: {} },
+        ...{ costs: [cost('ft', 300), cost('again', 200)], figures: { evaluation, der: 0.9 } },
+      },
+    ],
+  };
+  const verdict = { ...row.verdict, attacked: [0], text: HOSTILE };
+  const tprAt = { fpr1: 0.25, fpr5: acc };
+  const detection: RunCard = {
+    ...card,
+    config: { ...card.config, defenses: [], detectors: [{ name: 'strip', settings: PRESETS.default }] },
+    rows: [],
+    detections: [
+      {
+        ...{ name: 'strip', purifier: 'strip', verdict, purified: 90, suspects: 7 },
+        ...{ costs: [cost('purify', 100)], figures: { ...figures, tprAt } },
+      },
+    ],
+  };
+  const labels = [0, 1, 2, 3].map((label) => ({ label, margin: label === 0 ? 9 : 1, steps: 10 }));
+  const found = { settings: INSPECT_DEFAULTS, labels, pValue: 0.0125, target: 0, text: 'looks backdoored' };
+  const inspections = [{ name: 'mm-bd', ...found, costs: [cost('mm-bd', 50)] }];
+  const inspection: RunCard = { ...card, config: { ...card.config, defenses: [] }, rows: [], inspections };
+  return { ft: method, strip: detection, 'mm-bd': inspection };
+}
+
+test('methods and detectors on their cards, in the tables, on the page and in the CSV', async () => {
+  const grid = oneTable({ defenses: ['ft', 'mm-bm', 'strip', 'mm-bd'], seeds: [0, 1] });
+  const tables = expandGrid(grid);
+  const groups = groupCells(tables);
+  const cards = [await rivalCards(0.8), await rivalCards(0.9, [3, 4])];
+  for (const card of cards.flatMap((of) => Object.values(of))) {
+    expect(checkCard(JSON.parse(JSON.stringify(card)), 'card.json')).toEqual(card);
+    expect(formatTable(card)).toContain('victim');
+  }
+  const done = groups.flatMap(({ defenses }, i) =>
+    defenses.flatMap(({ key, column }) => {
+      const card = Reflect.get(cards[i] as object, column) as RunCard | undefined;
+      return card === undefined ? [] : [[key, { state: 'done' as const, card }] as const];
+    }),
+  );
+  const states = { ...NOTHING, defenses: new Map(done) };
+  const lines = tables.flatMap((table) => tableLines(table, states));
+  // The paper's MM-BD stands beside mm-bm, its DBD alone.
+  expect(lines.map(({ model }) => model)).toEqual(['none', 'DBD', 'ft', 'mm-bm', 'strip', 'mm-bd']);
+  const line = (name: string) => lines.find(({ model }) => model === name);
+  expect(line('none')).toMatchObject({ acc: { mean: 0.9, n: 2 } });
+  expect(line('ft')).toMatchObject({
+    ...{ stage: 'method', acc: { n: 2 }, der: { mean: 0.9 }, seconds: { mean: 4 }, peak: { mean: 300 * 2 ** 20 } },
+    ...{ given: 'victim, 2500 clean images', paper: null, returned: false },
+    note: '2 of the clean images added for classes that the draw missed',
+  });
+  expect(line('mm-bm')).toMatchObject({ acc: null, given: '', note: 'pending', paper: { acc: 87.33, asr: 28.07 } });
+  expect(line('strip')).toMatchObject({ stage: null, given: 'victim, poisoned set', seconds: { mean: 2 } });
+  expect(line('strip')?.detection).toMatchObject({
+    tprAt1: { mean: 0.25, sd: 0 },
+    accused: '0 (2 of 2)',
+    pValue: null,
+  });
+  expect(line('mm-bd')).toMatchObject({ given: 'victim', auroc: null, detection: { pValue: { mean: 0.0125 } } });
+
+  const markdown = markdownTable('x', lines, differencesOf(grid, tables[0]?.table as Grid['tables'][number]));
+  expect(markdown).toContain('| 85.00 ± 7.07 | 10.00 ± 0.00 |');
+  expect(markdown).toContain('| 300 ± 0 | victim, 2500 clean images |');
+  expect(markdown).toContain('| 0 (2 of 2) | 0.013 |');
+  expect(markdown).toContain('ft differs from published: epochs 20 (100)');
+  expect(markdown).toContain('ft, mm-bm: given 5 % of the training set');
+  const page = htmlPage(grid, tables, groups, states);
+  expect(page).toContain('<th class="word" title="what it worked with">given</th>');
+  expect(page).not.toContain('<img');
+  const csv = cellsCsv(groups, states).trimEnd().split('\r\n');
+  const [head, ...rows] = csv.map((row) => row.split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/));
+  const fields = rows.map((row) => Object.fromEntries((head ?? []).map((name, i) => [name, row[i]])));
+  const of = (defense: string) => fields.find((it) => it.defense === defense);
+  expect(of('ft')).toMatchObject({
+    kind: 'method',
+    state: 'done',
+    acc: '0.8',
+    der: '0.9',
+    seconds: '4',
+    peak_mib: '300',
+  });
+  expect(of('mm-bm')).toMatchObject({ kind: 'method', state: 'pending', acc: '' });
+  expect(of('strip')).toMatchObject({ kind: 'detector', tpr_at_fpr_1: '0.25', accused: '0' });
+  expect(of('mm-bd')).toMatchObject({ kind: 'inspection', p_value: '0.0125', verdict: 'looks backdoored' });
+});
+
+test('a table of detectors alone has no columns, figures or sentences of repairs', () => {
+  const grid = chooseGrid(paperGrid('cpu'), 'detectors', {});
+  const tables = expandGrid(grid);
+  const lines = tables.flatMap((table) => tableLines(table, NOTHING));
+  expect(columnsFor(lines).map(({ title }) => title)).not.toContain('DER');
+  expect(lines.map(({ model }) => model)).not.toContain('DBD');
+  expect(htmlPage(grid, tables, groupCells(tables), NOTHING)).not.toContain('ACC against ASR');
+  expect(differencesOf(grid, grid.tables[0] as Grid['tables'][number]).join()).not.toContain('Δ ASR');
+  // The paper's tables are as they were.
+  const paper = expandGrid(oneTable({})).flatMap((table) => tableLines(table, NOTHING));
+  expect(columnsFor(paper).map(({ title }) => title)).not.toContain('given');
+});
+
 test('the page names each group once, its units, and draws no two series alike', () => {
-  const grid = paperGrid('paper');
+  const grid = chooseGrid(paperGrid('paper'), 'all', {});
   const tables = expandGrid(grid);
   const page = htmlPage(grid, tables, groupCells(tables), NOTHING);
   expect(page.match(/<span>cifar10, blended 10 %<\/span>/g)).toHaveLength(1);

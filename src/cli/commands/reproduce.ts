@@ -30,13 +30,15 @@ import { textTable } from '../tables.js';
 
 const EXAMPLES = `
 Writes table1.md, table2.md, table3.md, cells.csv and index.html, with our figures beside the paper's, and a copy of every
-card under cards/. Victims and defences are kept in victims/ and defences/ under what they depend on: Ctrl-C finishes the
+card under cards/. \`all\` are the paper's three tables; \`methods\` (PAD-FT beside other ways to repair) and \`detectors\`
+(purifiers and MM-BD without a repair) are made when they are named. Victims and defences are kept in victims/ and defences/ under what they depend on: Ctrl-C finishes the
 batch, the same command goes on from there, and a changed option runs again only what depends on it.
 
 Examples:
   $ pad-ft reproduce table1 --scale smoke                       does everything run? seconds a cell, no data needed
   $ pad-ft reproduce all --scale paper --download --dry-run     what would it take on this machine?
   $ pad-ft reproduce all --scale paper --path ~/data --device cuda:0,cuda:1 --jobs 2
+  $ pad-ft reproduce methods --scale cpu --path ~/data --attacks badnets --defenses ft,fp,default
   $ pad-ft reproduce table1 --scale cpu --path ~/data/cifar-10-batches-bin --victims trained`;
 
 interface Flags extends Omit<ComputeFlags, 'device'> {
@@ -61,12 +63,16 @@ export function define(command: Command, run: Run): void {
     .description(
       "Makes the paper's tables: trains every victim, runs every defence on it, and prints our figures beside the paper's.",
     )
-    .argument('<what>', 'table1, table2, table3 or all')
+    .argument('<what>', 'table1, table2, table3 or all; methods; detectors')
     .addOption(new Option('--scale <name>', 'how large (default: paper)').choices(SCALE_NAMES).conflicts('grid'))
     .option('--grid <file>', 'a grid of your own, in JSON')
     .option('--datasets <names>', "data sets, instead of the table's own", parseWords)
     .option('--attacks <names>', "some of the table's attacks only", parseWords)
-    .option('--defenses <names>', 'some of default, paper, oracle, random (default: all of them)', parseWords)
+    .option(
+      '--defenses <names>',
+      "instead of the table's own, some of: default, paper, oracle, random; a method (`pad-ft list methods`); a purifier by itself (`pad-ft list defenses`); mm-bd",
+      parseWords,
+    )
     .option('--seeds <numbers>', 'one victim for each (default: 0)', parseNumbers)
     .addOption(new Option('--out <folder>', 'where everything is kept').default('reproduction'))
     .option(

@@ -185,8 +185,17 @@ export async function purify(
   return selectRows(scores, data.labels(), data.classes, settings.purify, holdOf(settings));
 }
 
-/** The costly half of stage 1, one score a row; what is selected by them is cheap (`purify`). */
-function scoreRows(victim: Model, data: Dataset, settings: PadFtSettings, context: DefenseContext): Promise<RowScores> {
+/**
+ * The costly half of stage 1, one score a row; what is selected by them is cheap (`purify`).
+ *
+ * @internal Shared with `defend-and-judge`, which keeps them for other defences of the victim.
+ */
+export function scoreRows(
+  victim: Model,
+  data: Dataset,
+  settings: PadFtSettings,
+  context: DefenseContext,
+): Promise<RowScores> {
   const evaluation = stageEvaluation(context, 'purify');
   const { clip, holdout, seed, purify } = settings;
   return PURIFIER_TABLE[purify.purifier]({ victim, data, settings: purify, clip, seed, holdout, evaluation });
