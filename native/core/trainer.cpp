@@ -10,6 +10,12 @@
 #ifdef PADFT_WITH_CUDA_GRAPHS
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDAGuard.h>
+
+#if __has_include(<torch/headeronly/version.h>)
+#include <torch/headeronly/version.h>
+#else
+#include <torch/version.h>
+#endif
 #endif
 
 namespace padft {
@@ -23,6 +29,15 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 constexpr int64_t kLossCheckInterval = 100;
 
 #ifdef PADFT_WITH_CUDA_GRAPHS
+// JavaScript's thread may allocate on the same device meanwhile; in libtorch's default mode that would break the capture.
+void begin_capture(at::cuda::CUDAGraph& graph) {
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 1)
+  graph.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+#else
+  graph.capture_begin();
+#endif
+}
+
 // An epoch that is stopped leaves replays queued; nobody may touch the weights before they are done.
 class StreamWait {
  public:
@@ -227,19 +242,19 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
           step(plain(recording.table), objective, options.precision);
         });
       }
-      recording.graph.capture_begin();
       try {
+        begin_capture(recording.graph);
         step(plain(recording.table), objective, options.precision);  // records; computes nothing
+        recording.graph.capture_end();
       } catch (...) {
         const auto cause = std::current_exception();
         try {
           recording.graph.capture_end();
         } catch (...) {  // a broken capture cannot be ended cleanly; what broke it is what matters
         }
-        recording_.reset();
+        recording_.reset();  // half a recording must not keep the network in training mode
         std::rethrow_exception(cause);
       }
-      recording.graph.capture_end();
       recording.recorded = true;
     }
     for (; next < std::min(full, steps); ++next) {

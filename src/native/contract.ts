@@ -520,6 +520,10 @@ export interface NativeAddon {
   selfTest(device: NativeDevice): NativeJob<number>;
   createDataset(images: Uint8Array, labels: Int32Array, shape: DatasetShape, device: NativeDevice): NativeDataset;
   createModel(name: string, options: ModelOptions): NativeModel;
+  /**
+   * On CUDA a plain step is recorded once and replayed: the model stays in training mode, and the data set of the last
+   * epoch in memory, until the trainer is disposed of. ERR_BUSY for a second trainer of the model meanwhile.
+   */
   createTrainer(model: NativeModel, options: TrainerOptions): NativeTrainer;
   createBoundsFitter(
     model: NativeModel,

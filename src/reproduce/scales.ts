@@ -1,4 +1,4 @@
-import type { METHODS, Method, MethodName } from '../defenses/methods/index.js';
+import { DBD_SHORT, type METHODS, type Method, type MethodName } from '../defenses/methods/index.js';
 import type { InspectOptions } from '../defenses/mm-bd/inspect.js';
 import type { PadFtOptions } from '../defenses/pad-ft/index.js';
 import type { PoisonSettings } from '../poisoned-set.js';
@@ -78,8 +78,9 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
       fp: { epochs: 20 },
       nad: { epochs: 20 },
       'ft-sam': { epochs: 20 },
-      anp: { steps: 500 },
-      abl: { isolationEpochs: 4, epochs: 8, unlearningEpochs: 4 },
+      anp: { steps: 300 },
+      abl: { isolationEpochs: 3, epochs: 8 },
+      dbd: DBD_SHORT,
     },
     inspection: {},
     unfit: [],
@@ -123,6 +124,14 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
       'ft-sam': { epochs: 2, batchSize: 16 },
       anp: { steps: 5, batchSize: 16 },
       abl: { isolationEpochs: 1, epochs: 1, unlearningEpochs: 1, batchSize: 16 },
+      dbd: {
+        contrastiveEpochs: 1,
+        contrastiveBatchSize: 64,
+        warmUpEpochs: 1,
+        semiEpochs: 1,
+        semiSteps: 3,
+        semiBatchSize: 16,
+      },
     },
     inspection: { images: 4, steps: 10 },
     // The pictures have three classes, and MM-BD compares four at least.

@@ -2,7 +2,7 @@ import type { Dataset } from '../../dataset.js';
 import { type Purpose, resolvePrecision } from '../../device.js';
 import { invalidOption, PadFtError } from '../../errors.js';
 import { counted } from '../../formats/plural.js';
-import { LOG_ZERO } from '../../model.js';
+import { LOG_ZERO, type Model } from '../../model.js';
 import type { WarmUpResult } from '../../native/contract.js';
 import { callNative, runJob } from '../../native/job.js';
 import { loadAddon } from '../../native/load.js';
@@ -10,7 +10,7 @@ import { integer, number } from '../../options.js';
 import { streamSeed } from '../../random.js';
 import { learningRate } from '../../schedule.js';
 import { rankAscending } from '../../statistics.js';
-import type { Method, MethodInput } from './method.js';
+import { type Method, type MethodInput, newLike } from './method.js';
 
 export interface DbdSettings {
   readonly contrastiveEpochs: number;

@@ -52,5 +52,6 @@ export interface PlannedMethod {
   readonly settings: object;
 }
 
+export { DBD_SHORT } from './dbd.js';
 export type { Method, MethodInput, MethodOutcome } from './method.js';
 export { checkMethodRequest, defendByMethod, type MethodRequest, type MethodResult } from './run.js';
