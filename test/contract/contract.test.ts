@@ -9,6 +9,7 @@ import {
   type NativeJob,
   type NativeMixMatchTrainer,
   type NativeModel,
+  type NativeNeuronMasker,
   type NativeTrainer,
 } from '../../src/native/contract.js';
 import { loadAddon } from '../../src/native/load.js';
@@ -94,6 +95,17 @@ const MIXMATCH = {
 } as const;
 /** Of the rows of every data set here. */
 const LABELLED = Uint32Array.of(0, 2, 4, 6, 8);
+const MASKER = {
+  batchSize: 4,
+  epsilon: 0.4,
+  alpha: 0.2,
+  learningRate: 0.2,
+  momentum: 0.9,
+  cropPadding: 0,
+  flip: false,
+  seed: 0,
+  precision: 'fp32',
+} as const;
 const ROW = Uint32Array.of(1);
 const GRID = new Float32Array(32 * 32 * 2);
 const RECIPE = { rate: 0.25, crossRatio: 1, rotation: 10, target: 0, grid: GRID };
@@ -105,6 +117,7 @@ interface Handles {
   readonly trainer: NativeTrainer;
   readonly boundsFitter: NativeBoundsFitter;
   readonly classifierTuner: NativeClassifierTuner;
+  readonly neuronMasker: NativeNeuronMasker;
   readonly contrastiveTrainer: NativeContrastiveTrainer;
   readonly mixMatchTrainer: NativeMixMatchTrainer;
 }
@@ -115,6 +128,7 @@ const KINDS = [
   'trainer',
   'boundsFitter',
   'classifierTuner',
+  'neuronMasker',
   'contrastiveTrainer',
   'mixMatchTrainer',
 ] as const satisfies readonly Kind[];
@@ -168,6 +182,7 @@ function makeHandles(rows = ROWS): Handles {
       seed: 0,
     }),
     classifierTuner: addon.createClassifierTuner(model, dataset, null, TUNER),
+    neuronMasker: addon.createNeuronMasker(model, dataset, MASKER),
     contrastiveTrainer: addon.createContrastiveTrainer(model, CONTRASTIVE),
     mixMatchTrainer: addon.createMixMatchTrainer(model),
   };
@@ -233,6 +248,11 @@ const CALLS: { readonly [K in Kind]: Readonly<Record<string, Entry>> } = {
   classifierTuner: {
     epoch: ({ classifierTuner }) => classifierTuner.epoch(TUNE),
     dispose: ({ classifierTuner }) => classifierTuner.dispose(),
+  },
+  neuronMasker: {
+    steps: ({ neuronMasker }) => neuronMasker.steps({ steps: 1 }),
+    mask: ({ neuronMasker }) => neuronMasker.mask(),
+    dispose: ({ neuronMasker }) => neuronMasker.dispose(),
   },
   contrastiveTrainer: {
     epoch: ({ contrastiveTrainer, dataset }) => contrastiveTrainer.epoch(dataset, CONTRASTIVE_EPOCH),
@@ -334,6 +354,7 @@ describe('every entry refuses a disposed handle', () => {
     expect(await codeOf(() => handles.boundsFitter.steps(STEPS))).toBe('ERR_DISPOSED');
     expect(await codeOf(() => handles.classifierTuner.epoch(TUNE))).toBe('ERR_DISPOSED');
     expect(await codeOf(() => handles.trainer.state())).toBe('ERR_DISPOSED');
+    expect(await codeOf(() => handles.neuronMasker.mask())).toBe('ERR_DISPOSED');
     const dataset = makeDataset();
     expect(await codeOf(() => handles.contrastiveTrainer.epoch(dataset, CONTRASTIVE_EPOCH))).toBe('ERR_DISPOSED');
     expect(await codeOf(() => handles.mixMatchTrainer.epoch(dataset, LABELLED, MIXMATCH))).toBe('ERR_DISPOSED');
@@ -344,10 +365,11 @@ describe('every entry of a busy handle reads, shares or refuses', () => {
   for (const kind of KINDS) {
     test.each(Object.keys(CALLS[kind]))(`${kind}.%s`, async (name) => {
       const handles = makeHandles(400);
-      const { dataset, boundsFitter, classifierTuner, contrastiveTrainer, mixMatchTrainer, trainer } = handles;
+      const { dataset, boundsFitter, classifierTuner, neuronMasker, contrastiveTrainer, mixMatchTrainer, trainer } = handles;
       const long: Readonly<Partial<Record<Kind, () => NativeJob<unknown>>>> = {
         boundsFitter: () => boundsFitter.steps({ ...STEPS, steps: 200 }),
         classifierTuner: () => classifierTuner.epoch(TUNE),
+        neuronMasker: () => neuronMasker.steps({ steps: 200 }),
         contrastiveTrainer: () => contrastiveTrainer.epoch(dataset, CONTRASTIVE_EPOCH),
         mixMatchTrainer: () => mixMatchTrainer.epoch(dataset, LABELLED, { ...MIXMATCH, steps: 200 }),
       };
@@ -376,8 +398,8 @@ describe('every entry of a busy handle reads, shares or refuses', () => {
 
 test('a worker is not disposed of while its model is used: that may touch the model', async () => {
   const handles = makeHandles(400);
-  const { trainer, boundsFitter, classifierTuner, contrastiveTrainer, mixMatchTrainer } = handles;
-  const workers = [trainer, boundsFitter, classifierTuner, contrastiveTrainer, mixMatchTrainer];
+  const { trainer, boundsFitter, classifierTuner, neuronMasker, contrastiveTrainer, mixMatchTrainer } = handles;
+  const workers = [trainer, boundsFitter, classifierTuner, neuronMasker, contrastiveTrainer, mixMatchTrainer];
   const busy = CALLS.model.predict?.(handles) as NativeJob<unknown>;
   for (const worker of workers) {
     expect(await codeOf(() => worker.dispose())).toBe('ERR_BUSY');

@@ -120,6 +120,111 @@ describe('methods', () => {
     PATIENCE,
   );
 
+  test(
+    'ft-sam trains every weight flatly, and the backdoor fades further than by ft',
+    async () => {
+      const { model, said } = await run('ft-sam', TUNED);
+      using _ = model;
+      const { evaluation } = await judgeMethod(model, set, before);
+      // 2.8 % and 93.5 % there.
+      expect(evaluation.asr).toBeLessThan(0.4);
+      expect(evaluation.acc).toBeGreaterThan(before.acc - 0.15);
+      expect(said).toBe('every weight trained on 500 clean images for 10 epochs by SAM of radius 2');
+      // Without a radius and smoothing it is ft, to the byte.
+      const quick = { epochs: 1, batchSize: 64 };
+      const plain = await run('ft-sam', { ...quick, radius: 0, labelSmoothing: 0 });
+      const ft = await run('ft', quick);
+      expect(await bytesOf(plain.model)).toEqual(await bytesOf(ft.model));
+      for (const { model: done } of [plain, ft]) done.dispose();
+    },
+    PATIENCE,
+  );
+
+  test(
+    'nad draws the attention to that of a fine-tuned copy, and the backdoor fades',
+    async () => {
+      const ticks: number[][] = [];
+      const request = { victim, training: set.train, clean, flip: false, seed: 1 };
+      const planned = planMethod('nad', { ...TUNED, teacherEpochs: 5 });
+      const { model, details } = await defendByMethod(planned, request, {
+        onProgress: (done, total) => ticks.push([done, total]),
+      });
+      using _ = model;
+      const { evaluation } = await judgeMethod(model, set, before);
+      // 0 % and 96.5 % there.
+      expect(evaluation.asr).toBeLessThan(0.3);
+      expect(evaluation.acc).toBeGreaterThan(before.acc - 0.1);
+      const { teacher, first, last } = details as Record<string, { readonly loss: number }>;
+      // The distances weigh hundreds of times the cross-entropy, and shrink.
+      expect(first?.loss).toBeGreaterThan(2 * (teacher?.loss ?? 0));
+      expect(last?.loss).toBeLessThan(first?.loss ?? 0);
+      expect(ticks).toEqual(Array.from({ length: 15 }, (_, i) => [i + 1, 15]));
+    },
+    PATIENCE,
+  );
+
+  test(
+    'anp prunes channels by their scale alone, within the accuracy it may cost',
+    async () => {
+      const { model, details, said } = await run('anp', { steps: 150, batchSize: 64, cropPadding: 0, maxAccDrop: 0.1 });
+      using _ = model;
+      const { pruned, channels, before: first, after, loss, robustLoss } = details as Record<string, number>;
+      const { evaluation } = await judgeMethod(model, set, before);
+      // 1.1 % and 93.0 % there, with 48 of 424 channels pruned.
+      expect(evaluation.asr).toBeLessThan(0.5);
+      expect(evaluation.acc).toBeGreaterThan(before.acc - 0.2);
+      expect(after).toBeGreaterThanOrEqual((first ?? 1) - 0.1);
+      expect(robustLoss).toBeGreaterThan(loss ?? 0);
+      expect(channels).toBe(model.siteChannels);
+      expect(said).toContain(`${pruned} of ${channels} channels pruned after 150 steps`);
+      const names = await changed(model);
+      expect(names.length).toBeGreaterThan(0);
+      expect(names.every((name) => /\.bn\d\.weight$/.test(name))).toBe(true);
+      const state = await model.state();
+      const zeros = state
+        .filter(({ name }) => /\.bn\d\.weight$/.test(name))
+        .map(({ data }) => new Float32Array(new Uint8Array(data).buffer).filter((value) => value === 0).length);
+      expect(zeros.reduce((sum, count) => sum + count, 0)).toBe(pruned);
+    },
+    PATIENCE,
+  );
+
+  test(
+    'abl trains anew, and unlearns the rows that it learnt first',
+    async () => {
+      // The larger the patch and the more of it, the surer that its rows are learnt first in a training of seconds.
+      const pair = await loadDatasetPair('synthetic', { train: 3000, test: 200 });
+      const options = { attack: 'badnets', rate: 0.2, target: 0, attackOptions: { patchSize: 8 } } as const;
+      using planted = await poison(pair, options, { device: 'cpu' });
+      const settings = {
+        ...{ isolationEpochs: 4, isolationLearningRate: 0.01, isolationShare: 0.05, epochs: 5, learningRate: 0.05 },
+        ...{ unlearningEpochs: 10, unlearningLearningRate: 0.002, batchSize: 64, cropPadding: 0 },
+      };
+      const request = { victim, training: planted.train, clean: null, flip: false, seed: 1 };
+      const { model, details, given } = await defendByMethod(planMethod('abl', settings), request);
+      using _ = model;
+      const evaluation = await evaluate(model, planted);
+      expect(evaluation.asr).toBeLessThan(0.5);
+      expect(evaluation.acc).toBeGreaterThan(0.8);
+      const { isolated, unlearning } = details as {
+        readonly isolated: number;
+        readonly unlearning: Record<'first' | 'last', { readonly loss: number }>;
+      };
+      expect(isolated).toBe(150);
+      expect(unlearning.first.loss).toBeLessThan(0.5);
+      expect(unlearning.last.loss).toBeGreaterThan(2);
+      expect(given).toEqual({ training: 3000, clean: null });
+    },
+    PATIENCE,
+  );
+
+  test('abl with a share that isolates nothing', async () => {
+    await expect(run('abl', { isolationShare: 0.0001 }, null)).rejects.toMatchObject({
+      code: 'ERR_OPTION',
+      message: expect.stringContaining('abl.isolationShare: expected a share of the 3000 rows'),
+    });
+  });
+
   test('mm-bm bounds the network and touches no weight', async () => {
     // The published first weight, 0.5, closes so thin a network; at 0.03 ASR was 8.9 % and ACC 97.5 % on the first machine.
     const { model, given } = await run('mm-bm', { steps: 150, batchSize: 50, lambda: 0.03 });
@@ -160,7 +265,7 @@ describe('methods', () => {
 });
 
 describe('wrong use of a method', () => {
-  test.each(['ft', 'fp', 'mm-bm'] as const)('%s without clean images', async (name) => {
+  test.each(['ft', 'ft-sam', 'fp', 'nad', 'anp', 'mm-bm'] as const)('%s without clean images', async (name) => {
     await expect(run(name, {}, null)).rejects.toMatchObject({
       code: 'ERR_OPTION',
       message: expect.stringContaining(`clean: ${name} needs images known to be clean`),
@@ -180,6 +285,10 @@ describe('wrong use of a method', () => {
     ['ft', { epochs: 0 }, 'ft.epochs: expected an integer'],
     ['fp', { maxAccDrop: 2 }, 'fp.maxAccDrop: expected a number in [0, 1]'],
     ['mm-bm', { steps: 0.5 }, 'mm-bm.steps: expected an integer'],
+    ['ft-sam', { radius: -1 }, 'ft-sam.radius: expected a number in [0, 1000000]'],
+    ['nad', { teacherEpochs: 0 }, 'nad.teacherEpochs: expected an integer'],
+    ['anp', { threshold: 1 }, 'anp.threshold: expected a number in (0, 1)'],
+    ['abl', { ascentBelow: -1 }, 'abl.ascentBelow: expected a number in [0, 1000000]'],
     ['none', { epochs: 1 }, 'none.epochs: expected one of the options'],
     ['dbd', { semiEpochs: 0 }, 'dbd.semiEpochs: expected an integer'],
     ['dbd', { labelledShare: 1.5 }, 'dbd.labelledShare: expected a number in [0, 1]'],
