@@ -1,15 +1,20 @@
+import type { Dataset } from '../../dataset.js';
+import { PadFtError } from '../../errors.js';
 import { integer, number } from '../../options.js';
 import { clip } from '../pad-ft/clip.js';
 import { type ClipSettings, PRESETS } from '../pad-ft/options.js';
-import { type Method, requireClean } from './method.js';
+import { type Method, type MethodInput, requireClean } from './method.js';
 
-export type MmBmSettings = Pick<ClipSettings, 'steps' | 'batchSize' | 'learningRate' | 'lambda'>;
+export interface MmBmSettings extends Pick<ClipSettings, 'steps' | 'batchSize' | 'learningRate' | 'lambda'> {
+  readonly perLabel: number;
+}
 
-const { steps, batchSize, learningRate, lambda } = PRESETS.paper.clip;
+const PUBLISHED = PRESETS.paper.clip;
 
 /**
- * MM-BD's mitigation, MM-BM (Wang et al., S&P 2024): one bound a channel on its largest activation, fitted on images that
- * are truly clean with the published constants and controller; the weights stay as they are. The paper's rival.
+ * MM-BD's mitigation, MM-BM (Wang et al., S&P 2024): one bound a channel on its largest activation, fitted with the published
+ * constants and controller on the first 50 clean images of each class that the victim classifies right; the weights stay as
+ * they are. The paper's rival.
  */
 export const mmBm: Method<MmBmSettings> = {
   name: 'mm-bm',
@@ -17,26 +22,35 @@ export const mmBm: Method<MmBmSettings> = {
   paper: 'H. Wang et al., MM-BD, IEEE S&P 2024',
   needs: { training: false, clean: true },
   computes: ['fitting'],
-  defaults: { steps, batchSize, learningRate, lambda },
+  defaults: {
+    steps: PUBLISHED.steps,
+    batchSize: PUBLISHED.batchSize,
+    learningRate: PUBLISHED.learningRate,
+    lambda: PUBLISHED.lambda,
+    perLabel: 50,
+  },
   help: {
     steps: 'Adam steps',
     batchSize: 'clean images a step',
     learningRate: "Adam's learning rate",
+    perLabel: 'clean images of each class that are used, of those the victim classifies right',
     lambda: 'first weight of the penalty on the bounds; the controller moves it by 1.2',
   },
   check(settings) {
     integer('mm-bm.steps', settings.steps, 1, 1e6);
     integer('mm-bm.batchSize', settings.batchSize, 1, 1 << 20);
     number('mm-bm.learningRate', settings.learningRate, 0, 1e6);
+    integer('mm-bm.perLabel', settings.perLabel, 1, 1e9);
     number('mm-bm.lambda', settings.lambda, 0, 1e12);
   },
   async run(input, settings) {
-    const clean = requireClean(mmBm, input);
+    const { perLabel, steps, batchSize, learningRate, lambda } = settings;
+    using clean = await classifiedRight(input, perLabel);
     const model = await input.victim.clone();
     try {
       const { looks } = await clip({
         ...{ model, purified: clean, suspects: null, heldOut: null, maxAccDrop: 1, accuracyPrice: 0, seed: input.seed },
-        settings: { ...PRESETS.paper.clip, ...settings },
+        settings: { ...PUBLISHED, steps, batchSize, learningRate, lambda },
         evaluation: input.evaluation,
       });
       const last = looks.at(-1);
@@ -53,3 +67,22 @@ export const mmBm: Method<MmBmSettings> = {
     }
   },
 };
+
+/** The first images of each class that the victim classifies right. ERR_DATA where it gets none of a class right. */
+async function classifiedRight(input: MethodInput, perLabel: number): Promise<Dataset> {
+  const clean = requireClean(mmBm, input);
+  const { onProgress: _, ...quiet } = input.evaluation;
+  const predicted = await input.victim.predict(clean, quiet);
+  const left = new Array<number>(clean.classes).fill(perLabel);
+  const labels = clean.labels();
+  const rows = Uint32Array.from(labels.keys()).filter((row) => {
+    const label = labels[row] as number;
+    return predicted[row] === label && (left[label] as number) > 0 && left[label]!-- > 0;
+  });
+  const missing = left.indexOf(perLabel);
+  if (missing >= 0) {
+    const message = `clean: the victim classifies no image of class ${missing} right, and mm-bm fits its bounds on such; add images`;
+    throw new PadFtError('ERR_DATA', message, { details: { missing } });
+  }
+  return clean.subset(rows, quiet);
+}
