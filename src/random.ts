@@ -25,6 +25,7 @@ export type StreamName =
   | 'isolation'
   | 'learning'
   | 'unlearning'
+  | 'others'
   | 'anew'
   | 'views'
   | 'mix';

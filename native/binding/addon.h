@@ -197,8 +197,7 @@ class TunerWrap final : public WorkerWrap<TunerWrap, ClassifierTuner> {
  public:
   using WorkerWrap::WorkerWrap;
   static Napi::FunctionReference& constructor(Napi::Env env);
-  static const napi_type_tag& tag() { return kTunerTag;
-extern const napi_type_tag kMaskerTag, kContrastiveTag, kMixMatchTag; }
+  static const napi_type_tag& tag() { return kTunerTag; }
   static const char* kind() { return "classifier tuner"; }
   static Napi::Function define(Napi::Env env);
   void dispose(const Napi::CallbackInfo& info) { free(info.Env()); }

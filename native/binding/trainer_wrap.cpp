@@ -28,14 +28,23 @@ WarpRecipe to_recipe(const Fields& fields, const DatasetShape& shape) {
 Objective to_objective(const Fields& fields, std::vector<Hold>& held) {
   Objective objective;
   objective.label_smoothing = fields.number("labelSmoothing", 0, 1);
+  require(objective.label_smoothing < 1, "ERR_OPTION", fields.path("labelSmoothing"),
+          ": expected less than 1, at which no label would be read");
   if (!fields.is_null("ascentBelow")) objective.ascent_below = fields.number("ascentBelow", 0, 1e6);
   objective.ascend = fields.boolean("ascend");
+  require(!(objective.ascend && objective.ascent_below), "ERR_OPTION", fields.path("ascentBelow"),
+          ": expected null where every step climbs");
   objective.hold_statistics = fields.boolean("holdStatistics");
   objective.radius = fields.number("radius", 0, 1e6);
+  objective.attention = fields.numbers("attention");
+  require(objective.attention.empty() == fields.is_null("teacher"), "ERR_OPTION", fields.path("attention"),
+          ": expected a weight a stage with a teacher, and none without");
+  for (const double weight : objective.attention) {
+    require(weight >= 0, "ERR_OPTION", fields.path("attention"), ": expected numbers ≥ 0, got ", weight);
+  }
   if (fields.is_null("teacher")) return objective;
   const auto& teacher = ModelWrap::unwrap(fields.value("teacher"), fields.path("teacher").c_str());
   objective.teacher = teacher.core();
-  objective.attention = fields.numbers("attention");
   held.push_back(teacher.hold(true));
   return objective;
 }

@@ -259,11 +259,11 @@ export interface WarpRecipe {
 
 /** What a step descends where it is not the plain cross-entropy. */
 export interface Objective {
-  /** Of the cross-entropy, in [0, 1]. */
+  /** Of the cross-entropy, in [0, 1). */
   readonly labelSmoothing: number;
   /** A batch whose mean loss is below this is climbed and not descended; null descends always. */
   readonly ascentBelow: number | null;
-  /** Climbs the loss at every step. */
+  /** Climbs the loss at every step; not beside `ascentBelow`. */
   readonly ascend: boolean;
   /** Batch norms run on their running statistics and leave them as they are. */
   readonly holdStatistics: boolean;
@@ -271,7 +271,7 @@ export interface Objective {
   readonly radius: number;
   /** Its stages' attention is approached; a model of the same data, which no other call may use meanwhile. Null for none. */
   readonly teacher: NativeModel | null;
-  /** With a teacher: the weight of each stage's distance, the last stage at the end. */
+  /** With a teacher: the weight ≥ 0 of each stage's distance, the last stage at the end; without one, empty. */
   readonly attention: readonly number[];
 }
 

@@ -256,7 +256,9 @@ function methodCell(victim: VictimCell, method: MethodName, { methods, cleanShar
   const { seed } = victim;
   const settings = { ...planMethod(method, methods[method]).settings };
   const clean = METHODS[method].needs.clean ? { share: cleanShare, draw: 'backdoorbench' as const, seed } : null;
-  const key = contentKey({ format: METHOD_FORMAT, victim: victim.key, method, settings, seed, clean });
+  const basis = METHODS[method].basis?.(seed);
+  const own = { method, settings, seed, clean, ...(basis === undefined ? {} : { basis }) };
+  const key = contentKey({ format: METHOD_FORMAT, victim: victim.key, ...own });
   return { kind: 'method', ...named(victim, method, null, key), method, settings, seed, clean };
 }
 

@@ -66,7 +66,7 @@ function methodDifferences(grid: Grid, methods: readonly MethodColumn[]): readon
       ([field, value]) => !isDeepStrictEqual(value, Reflect.get(defaults, field)),
     );
     const said = own.map(([field, value]) => `${field} ${value} (${Reflect.get(defaults, field)})`);
-    return said.length === 0 ? [] : [`${name} differs from published: ${said.join(', ')}`];
+    return said.length === 0 ? [] : [`${name} differs from its defaults: ${said.join(', ')}`];
   });
   return [
     ...(needClean.length === 0

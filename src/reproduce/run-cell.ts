@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { DatasetPair } from '../datasets/index.js';
 import { type DefenseBench, defendAndJudge, detectAndJudge, repairAndJudge } from '../defend-and-judge.js';
-import { planMethod } from '../defenses/methods/index.js';
+import { checkMethodRequest, planMethod } from '../defenses/methods/index.js';
 import { inspect } from '../defenses/mm-bd/inspect.js';
 import type { PurifierName } from '../defenses/pad-ft/options.js';
 import { resolvePrecision } from '../device.js';
@@ -96,9 +96,10 @@ async function runMethod(
 ): Promise<CellResult> {
   const { home, keepModels, set, pair, victim, evaluation } = bench;
   const planned = planMethod(method, settings);
-  await openDefenseFolder(home);
   const drawn = request && cleanImages(pair.train, request, victim.device);
   using clean = drawn?.images ?? null;
+  checkMethodRequest(planned, { victim, training: set.train, clean, flip: set.flip, seed });
+  await openDefenseFolder(home);
   const files: CardFile[] = [];
   const row = await repairAndJudge(bench, planned, { clean, seed }, async (model) => {
     if (keepModels) files.push(await saveModelFile(home, DEFENDED, model));

@@ -4,7 +4,7 @@ import type { PadFtOptions } from '../defenses/pad-ft/index.js';
 import type { PoisonSettings } from '../poisoned-set.js';
 import { TRAIN_DEFAULTS, type TrainSettings } from '../train.js';
 
-/** Settings that are laid over a method's own, which are the published ones. */
+/** Settings that are laid over a method's own defaults. */
 export type MethodOverlays = {
   readonly [Name in MethodName]?: (typeof METHODS)[Name] extends Method<infer Settings> ? Partial<Settings> : never;
 };
@@ -72,11 +72,10 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
     attackTrain: { wanet: { cropPadding: 5 } },
     defense: {},
     cleanShare: CLEAN_SHARE,
-    // The published schedules would each take longer than the victim did.
+    // The default schedules would each take longer than the victim did.
     methods: {
       ft: { epochs: 20 },
       fp: { epochs: 20 },
-      nad: { epochs: 20 },
       'ft-sam': { epochs: 20 },
       anp: { steps: 300 },
       abl: { isolationEpochs: 3, epochs: 8 },

@@ -354,7 +354,7 @@ describe('every entry refuses a disposed handle', () => {
     expect(await codeOf(() => handles.boundsFitter.steps(STEPS))).toBe('ERR_DISPOSED');
     expect(await codeOf(() => handles.classifierTuner.epoch(TUNE))).toBe('ERR_DISPOSED');
     expect(await codeOf(() => handles.trainer.state())).toBe('ERR_DISPOSED');
-    expect(await codeOf(() => handles.neuronMasker.mask())).toBe('ERR_DISPOSED');
+    expect(await codeOf(() => handles.neuronMasker.steps({ steps: 1 }))).toBe('ERR_DISPOSED');
     const dataset = makeDataset();
     expect(await codeOf(() => handles.contrastiveTrainer.epoch(dataset, CONTRASTIVE_EPOCH))).toBe('ERR_DISPOSED');
     expect(await codeOf(() => handles.mixMatchTrainer.epoch(dataset, LABELLED, MIXMATCH))).toBe('ERR_DISPOSED');
@@ -365,7 +365,8 @@ describe('every entry of a busy handle reads, shares or refuses', () => {
   for (const kind of KINDS) {
     test.each(Object.keys(CALLS[kind]))(`${kind}.%s`, async (name) => {
       const handles = makeHandles(400);
-      const { dataset, boundsFitter, classifierTuner, neuronMasker, contrastiveTrainer, mixMatchTrainer, trainer } = handles;
+      const { dataset, boundsFitter, classifierTuner, neuronMasker, contrastiveTrainer, mixMatchTrainer, trainer } =
+        handles;
       const long: Readonly<Partial<Record<Kind, () => NativeJob<unknown>>>> = {
         boundsFitter: () => boundsFitter.steps({ ...STEPS, steps: 200 }),
         classifierTuner: () => classifierTuner.epoch(TUNE),
@@ -414,6 +415,36 @@ test('a worker outlives its model', async () => {
   const handles = makeHandles();
   handles.model.dispose();
   expect(await codeOf(() => handles.trainer.dispose())).toBeNull();
+});
+
+describe('an objective that cannot be meant is refused', () => {
+  const plain = {
+    ...{ labelSmoothing: 0, ascentBelow: null, ascend: false, holdStatistics: false },
+    ...{ radius: 0, teacher: null, attention: [] },
+  };
+  const train = (handles: Handles, objective: object) =>
+    codeOf(() => handles.trainer.epoch(handles.dataset, { ...EPOCH, objective: { ...plain, ...objective } }));
+
+  test.each([
+    ['a smoothing that reads no label', { labelSmoothing: 1 }],
+    ['climbing twice', { ascend: true, ascentBelow: 1 }],
+    ['weights without a teacher', { attention: [1] }],
+    ['a negative radius', { radius: -1 }],
+  ])('%s', async (_, objective) => {
+    expect(await train(makeHandles(), objective)).toBe('ERR_OPTION');
+  });
+
+  test('a teacher that is no model, is the student, says nothing or is disposed of', async () => {
+    const handles = makeHandles();
+    const teacher = makeModel();
+    expect(await train(handles, { teacher, attention: [1, 2] })).toBeNull();
+    expect(await train(handles, { teacher, attention: [] })).toBe('ERR_OPTION');
+    expect(await train(handles, { teacher, attention: [-1] })).toBe('ERR_OPTION');
+    expect(await train(handles, { teacher: handles.dataset, attention: [1] })).toBe('ERR_HANDLE');
+    expect(await train(handles, { teacher: handles.model, attention: [1] })).toBe('ERR_BUSY');
+    teacher.dispose();
+    expect(await train(handles, { teacher, attention: [1] })).toBe('ERR_DISPOSED');
+  });
 });
 
 describe('a wrong handle is refused', () => {

@@ -121,13 +121,16 @@ describe('methods', () => {
   );
 
   test(
-    'ft-sam trains every weight flatly, and the backdoor fades further than by ft',
+    'ft-sam trains every weight by flatness, and the backdoor fades further than by ft',
     async () => {
       const { model, said } = await run('ft-sam', TUNED);
       using _ = model;
       const { evaluation } = await judgeMethod(model, set, before);
       // 2.8 % and 93.5 % there.
-      expect(evaluation.asr).toBeLessThan(0.4);
+      const rival = await run('ft', TUNED);
+      const { evaluation: plainly } = await judgeMethod(rival.model, set, before);
+      rival.model.dispose();
+      expect(evaluation.asr).toBeLessThan(plainly.asr ?? 0);
       expect(evaluation.acc).toBeGreaterThan(before.acc - 0.15);
       expect(said).toBe('every weight trained on 500 clean images for 10 epochs by SAM of radius 2');
       // Without a radius and smoothing it is ft, to the byte.
@@ -192,28 +195,30 @@ describe('methods', () => {
   test(
     'abl trains anew, and unlearns the rows that it learnt first',
     async () => {
-      // The larger the patch and the more of it, the surer that its rows are learnt first in a training of seconds.
-      const pair = await loadDatasetPair('synthetic', { train: 3000, test: 200 });
-      const options = { attack: 'badnets', rate: 0.2, target: 0, attackOptions: { patchSize: 8 } } as const;
-      using planted = await poison(pair, options, { device: 'cpu' });
+      // Three plain epochs: with local gradient ascent, held back at a loss of 0.5, so easy a set is isolated by chance.
       const settings = {
-        ...{ isolationEpochs: 4, isolationLearningRate: 0.01, isolationShare: 0.05, epochs: 5, learningRate: 0.05 },
-        ...{ unlearningEpochs: 10, unlearningLearningRate: 0.002, batchSize: 64, cropPadding: 0 },
+        ...{ isolationEpochs: 3, isolationLearningRate: 0.02, ascentBelow: 0, isolationShare: 0.05, epochs: 5 },
+        ...{ learningRate: 0.05, unlearningEpochs: 20, batchSize: 128, cropPadding: 0 },
       };
-      const request = { victim, training: planted.train, clean: null, flip: false, seed: 1 };
-      const { model, details, given } = await defendByMethod(planMethod('abl', settings), request);
-      using _ = model;
-      const evaluation = await evaluate(model, planted);
+      const repaired = async (more: object) => {
+        const result = await run('abl', { ...settings, ...more }, null);
+        using model = result.model;
+        return { ...result, evaluation: await evaluate(model, set) };
+      };
+      const { evaluation, details, given, said } = await repaired({});
+      // 2.8 % and 80.5 % there; without the last part the backdoor is learnt as ever.
       expect(evaluation.asr).toBeLessThan(0.5);
-      expect(evaluation.acc).toBeGreaterThan(0.8);
+      expect(evaluation.acc).toBeGreaterThan(0.6);
+      expect((await repaired({ unlearningLearningRate: 0 })).evaluation.asr).toBeGreaterThan(0.9);
       const { isolated, unlearning } = details as {
         readonly isolated: number;
         readonly unlearning: Record<'first' | 'last', { readonly loss: number }>;
       };
       expect(isolated).toBe(150);
-      expect(unlearning.first.loss).toBeLessThan(0.5);
+      expect(unlearning.first.loss).toBeLessThan(1);
       expect(unlearning.last.loss).toBeGreaterThan(2);
       expect(given).toEqual({ training: 3000, clean: null });
+      expect(said).toContain('the 150 rows learnt first isolated');
     },
     PATIENCE,
   );
@@ -272,6 +277,16 @@ describe('wrong use of a method', () => {
     });
   });
 
+  test('a victim that is clipped already', async () => {
+    using clipped = await victim.clone();
+    clipped.bounds = { max: new Float32Array(clipped.siteChannels).fill(8), mean: null };
+    const request = { victim: clipped, training: set.train, clean, flip: false, seed: 1 };
+    await expect(defendByMethod(planMethod('ft', {}), request)).rejects.toMatchObject({
+      code: 'ERR_MODEL',
+      message: expect.stringContaining('ft: the model has clipping bounds already'),
+    });
+  });
+
   test('clean images that lack a class', async () => {
     const labels = clean.labels();
     const rows = Uint32Array.from(labels.keys()).filter((row) => labels[row] !== 3);
@@ -285,6 +300,7 @@ describe('wrong use of a method', () => {
     ['ft', { epochs: 0 }, 'ft.epochs: expected an integer'],
     ['fp', { maxAccDrop: 2 }, 'fp.maxAccDrop: expected a number in [0, 1]'],
     ['mm-bm', { steps: 0.5 }, 'mm-bm.steps: expected an integer'],
+    ['ft-sam', { labelSmoothing: 0.6 }, 'ft-sam.labelSmoothing: expected a number in [0, 0.5]'],
     ['ft-sam', { radius: -1 }, 'ft-sam.radius: expected a number in [0, 1000000]'],
     ['nad', { teacherEpochs: 0 }, 'nad.teacherEpochs: expected an integer'],
     ['anp', { threshold: 1 }, 'anp.threshold: expected a number in (0, 1)'],

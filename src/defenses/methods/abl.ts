@@ -1,10 +1,17 @@
 import type { Dataset } from '../../dataset.js';
-import { PadFtError } from '../../errors.js';
+import { invalidOption, PadFtError } from '../../errors.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import { integer, number } from '../../options.js';
 import { Random, type StreamName, streamSeed } from '../../random.js';
 import { rankAscending } from '../../statistics.js';
-import { fineTuneWhole, partOf, type WholeEpoch, type WholeRun, WholeTrainer } from './fine-tune-whole.js';
+import {
+  fineTuneWhole,
+  partOf,
+  type WholeEpoch,
+  type WholeRun,
+  type WholeStep,
+  WholeTrainer,
+} from './fine-tune-whole.js';
 import { type Method, type MethodInput, newLike } from './method.js';
 
 export interface AntiBackdoorSettings {
@@ -26,8 +33,8 @@ export interface AntiBackdoorSettings {
  * ABL (Li, Lyu, Koren, Lyu, Li and Ma, *Anti-Backdoor Learning*, NeurIPS 2021): trains a network of the victim's shape anew
  * from the poisoned set. First with local gradient ascent, which keeps batches from being learnt further than a loss of
  * `ascentBelow` and leaves planted rows, learnt fastest, lowest; the rows of lowest loss are isolated. Then on the others.
- * Last (eq. 4) the loss of the isolated rows is climbed and that of others descended, in turn: a pass over the isolated rows
- * up, then one down over five times as many others, drawn anew each time.
+ * Last the loss of the isolated rows is climbed and that of others descended, in turn: a pass over the isolated rows up, then
+ * one down over five times as many others, drawn anew each time. These are the terms of eq. 4, weighted 1 : 5.
  *
  * The reference climbs on the isolated rows alone. Their loss has no upper end, so how much is left of the network depends
  * on when that stops; the paper's equation has both terms. Batch norms keep their running statistics meanwhile: a batch of
@@ -84,14 +91,18 @@ export const abl: Method<AntiBackdoorSettings> = {
     number('abl.weightDecay', settings.weightDecay, 0, 1e6);
     integer('abl.cropPadding', settings.cropPadding, 0, 64);
   },
+  fits: ({ training }, { isolationShare }) => {
+    if (training === null) return;
+    const isolated = Math.round(isolationShare * training.count);
+    if (isolated >= 2 && training.count - isolated >= 2) return;
+    const path = 'abl.isolationShare';
+    const range = `a share of the ${training.count} rows that leaves two at least on either side`;
+    throw invalidOption(path, range, isolationShare);
+  },
   async run(input, settings) {
     const { training, victim, seed, evaluation, flip } = input;
     if (training === null) throw new PadFtError('ERR_OPTION', 'abl trains from the training set; give it');
     const isolated = Math.round(settings.isolationShare * training.count);
-    if (isolated < 2 || training.count - isolated < 2) {
-      const message = `abl.isolationShare: expected a share of the ${training.count} rows that leaves two at least on either side, got ${settings.isolationShare}`;
-      throw new PadFtError('ERR_OPTION', message, { details: { path: 'abl.isolationShare' } });
-    }
     const { onProgress: _, ...quiet } = evaluation;
     const { isolationEpochs, epochs, unlearningEpochs } = settings;
     const total = isolationEpochs + epochs + unlearningEpochs;
@@ -143,17 +154,20 @@ async function unlearn(
   evaluation: EvaluationOptions,
 ): Promise<{ readonly first: WholeEpoch; readonly last: WholeEpoch }> {
   const rate = settings.unlearningLearningRate;
-  const random = new Random(streamSeed(seed, 'unlearning'));
-  // One trainer for both directions: its momentum is that of the difference.
-  using trainer = new WholeTrainer(model, settings, evaluation);
+  const random = new Random(streamSeed(seed, 'others'));
+  // A trainer for each pass: what climbs without end must not gather momentum over the rounds.
+  const pass = async (data: Dataset, step: WholeStep) => {
+    using trainer = new WholeTrainer(model, settings, evaluation);
+    return await trainer.epoch(data, step);
+  };
   const rounds: WholeEpoch[] = [];
   for (let round = 0; round < settings.unlearningEpochs; round++) {
-    const step = { rates: [rate, rate], seed: streamSeed(seed, 'unlearning') + round, flip } as const;
+    const step = { rates: [rate, rate], seed: streamSeed(seed, 'unlearning') + 2 * round, flip } as const;
     const up = { ascend: true, holdStatistics: true };
-    rounds.push(await trainer.epoch(isolated, { ...step, objective: up }));
+    rounds.push(await pass(isolated, { ...step, objective: up }));
     const drawn = random.permutation(others.count).subarray(0, OTHERS * isolated.count);
     using some = await others.subset(drawn, { signal: evaluation.signal });
-    await trainer.epoch(some, { ...step, objective: { holdStatistics: true } });
+    await pass(some, { ...step, seed: step.seed + 1, objective: { holdStatistics: true } });
     evaluation.onProgress?.(round + 1, settings.unlearningEpochs);
   }
   return { first: rounds[0] as WholeEpoch, last: rounds.at(-1) as WholeEpoch };

@@ -30,8 +30,7 @@ const STEP = 0.05;
  * learnt while the batch norms are disturbed against them; a channel whose mask ends low is one that the backdoor needs,
  * and its batch norm's scale is set to zero, the shift left, as published.
  *
- * The threshold is the largest in steps of 0.05 at which the accuracy on the clean images stays within `maxAccDrop` of the
- * victim's. The reference implementation looks at ACC and ASR on the test set for it; that is an oracle, and not read here.
+ * The threshold rises in steps of 0.05 as long as the accuracy on the clean images stays within `maxAccDrop` of the victim's. The reference implementation looks at ACC and ASR on the test set for it; that is an oracle, and not read here.
  */
 export const anp: Method<NeuronPruningSettings> = {
   name: 'anp',
@@ -48,7 +47,7 @@ export const anp: Method<NeuronPruningSettings> = {
     alpha: 0.2,
     cropPadding: 4,
     threshold: 0.9,
-    maxAccDrop: 0.05,
+    maxAccDrop: 0.1,
   },
   help: {
     steps: 'steps of the masks, three passes each',
@@ -82,8 +81,7 @@ export const anp: Method<NeuronPruningSettings> = {
       return Array.from({ length: count }, (_, index) => ({ norm, index }));
     });
     const { mask, loss, robustLoss } = await findMask(victim, clean, settings, input);
-    const thresholds = Array.from({ length: Math.round(settings.threshold / STEP) }, (_, i) => (i + 1) * STEP);
-    const portions = thresholds.map((threshold) => below(mask, threshold, channels));
+    const portions = thresholdsUpTo(settings.threshold).map((threshold) => below(mask, threshold, channels));
     const model = await victim.clone();
     try {
       const { maxAccDrop } = settings;
@@ -96,6 +94,12 @@ export const anp: Method<NeuronPruningSettings> = {
     }
   },
 };
+
+/** Every step below the largest, and that. */
+function thresholdsUpTo(largest: number): readonly number[] {
+  const steps = Array.from({ length: Math.ceil(largest / STEP) }, (_, i) => Number(((i + 1) * STEP).toFixed(6)));
+  return [...steps.filter((step) => step < largest), largest];
+}
 
 function below(mask: Float32Array, threshold: number, channels: readonly Channel[]): readonly Channel[] {
   return channels.filter((_, i) => (mask[i] as number) < threshold);

@@ -44,6 +44,10 @@ export const classifierOnly: Method<ClassifierSettings> = {
     margin: "suspects are pushed until their given label's log-odds are below minus this",
   },
   check: (settings) => checkTune({ ...settings, flip: true }, 'classifier-only'),
+  basis: (seed) => {
+    const { purify: purifier, holdout } = padFtSettings({ seed });
+    return { purifier, holdout };
+  },
   async run({ victim, training, flip, seed, evaluation }, given) {
     if (training === null) throw new PadFtError('ERR_OPTION', 'classifier-only works on the training set; give it');
     const { onProgress: _, ...quiet } = evaluation;

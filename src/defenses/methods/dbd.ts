@@ -146,14 +146,16 @@ export const dbd: Method<DbdSettings> = {
     number('dbd.unlabelledWeight', settings.unlabelledWeight, 0, 1e6);
     integer('dbd.cropPadding', settings.cropPadding, 0, 64);
   },
+  fits: ({ training }, settings) => {
+    if (training !== null) checkBatches(settings, training.count);
+  },
   async run(input, settings) {
     const { victim, training, evaluation } = input;
     if (training === null) throw new PadFtError('ERR_OPTION', 'dbd works on the training set; give it');
-    checkBatches(settings, training.count);
     const epochs = settings.contrastiveEpochs + settings.warmUpEpochs + settings.semiEpochs;
     let done = 0;
     const onEpoch = () => evaluation.onProgress?.(++done, epochs);
-    const model = newLike(victim, streamSeed(input.seed, 'anew'));
+    const model = newLike(victim, input.seed);
     const stage = { ...input, model, training, settings, onEpoch };
     try {
       const contrastive = await contrast(stage);

@@ -19,7 +19,7 @@ export interface WholeSettings {
   readonly cropPadding: number;
 }
 
-/** BackdoorBench's for every method that fine-tunes. */
+/** BackdoorBench's for FT, FP and FT-SAM. */
 export const WHOLE_DEFAULTS: WholeSettings = {
   epochs: 100,
   batchSize: 256,

@@ -10,7 +10,9 @@ export interface SharpnessSettings extends WholeSettings {
 /**
  * FT-SAM (Zhu, Wei, Shen, Fan and Wu, *Enhancing Fine-Tuning Based Backdoor Defense with Sharpness-Aware Minimization*,
  * ICCV 2023): fine-tuning of every weight by adaptive sharpness-aware minimisation, which moves the weights that the
- * backdoor made large the most. The cross-entropy is smoothed, as BackdoorBench does it.
+ * backdoor made large the most. The cross-entropy is smoothed: of the label's weight the share `labelSmoothing` goes to the
+ * other classes in equal parts, as sharpness-aware minimisation is commonly written. Here the clean images are whatever is
+ * given; BackdoorBench draws equally many of each class for this method.
  */
 export const ftSam: Method<SharpnessSettings> = {
   name: 'ft-sam',
@@ -22,18 +24,20 @@ export const ftSam: Method<SharpnessSettings> = {
   help: {
     ...WHOLE_HELP,
     radius: 'ρ of adaptive SAM: how far from the weights the gradient is taken; 0 makes it plain fine-tuning',
-    labelSmoothing: 'of the cross-entropy, in [0, 1)',
+    labelSmoothing: "share of the label's weight that goes to the other classes, in [0, 0.5]",
   },
   check(settings) {
     checkWhole('ft-sam', settings);
     number('ft-sam.radius', settings.radius, 0, 1e6);
-    number('ft-sam.labelSmoothing', settings.labelSmoothing, 0, 0.999);
+    number('ft-sam.labelSmoothing', settings.labelSmoothing, 0, 0.5);
   },
   async run(input, settings) {
     const clean = requireClean(ftSam, input);
     const model = await input.victim.clone();
     try {
-      const { radius, labelSmoothing } = settings;
+      const { radius } = settings;
+      // The core's smoothing, PyTorch's, spreads its share over all classes, the label's own among them.
+      const labelSmoothing = Math.min(0.999999, (settings.labelSmoothing * clean.classes) / (clean.classes - 1));
       const { first, last } = await fineTuneWhole(model, clean, settings, {
         ...input,
         objective: { radius, labelSmoothing },

@@ -41,6 +41,10 @@ export interface Method<Settings extends object = object> {
   readonly help: { readonly [K in keyof Settings]: string };
   /** ERR_OPTION naming the first field out of range. */
   readonly check: (settings: Settings) => void;
+  /** Refuses what does not fit the data, before anything is written. */
+  readonly fits?: ((input: Pick<MethodInput, 'training' | 'clean'>, settings: Settings) => void) | undefined;
+  /** Settings of PAD-FT that it works by, besides its own: a cached result depends on them too. */
+  readonly basis?: ((seed: number) => unknown) | undefined;
   readonly run: (input: MethodInput, settings: Settings) => Promise<MethodOutcome>;
 }
 
@@ -67,8 +71,11 @@ export function requireClean(
   return clean;
 }
 
-/** A network of the victim's shape with new weights, on its device: what a method trains that does not trust the victim's. */
+/**
+ * A network of the victim's shape with new weights, on its device: what a method trains that does not trust the victim's.
+ * A stream of its own: of `init` the victim's own first weights may be.
+ */
 export function newLike({ name, classes, width, mean, std, device }: Model, seed: number): Model {
-  const own = { classes, width, mean, std, device, seed: streamSeed(seed, 'init') };
+  const own = { classes, width, mean, std, device, seed: streamSeed(seed, 'anew') };
   return Model.create({ ...own, name: choice('model', name, MODEL_NAMES) });
 }

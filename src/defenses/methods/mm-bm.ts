@@ -13,7 +13,7 @@ const PUBLISHED = PRESETS.paper.clip;
 
 /**
  * MM-BD's mitigation, MM-BM (Wang et al., S&P 2024): one bound a channel on its largest activation, fitted with the published
- * constants and controller on the first 50 clean images of each class that the victim classifies right; the weights stay as
+ * constants and controller on the first `perLabel` clean images of each class, 50 as published, that the victim classifies right; the weights stay as
  * they are. The paper's rival.
  */
 export const mmBm: Method<MmBmSettings> = {
@@ -43,6 +43,7 @@ export const mmBm: Method<MmBmSettings> = {
     integer('mm-bm.perLabel', settings.perLabel, 1, 1e9);
     number('mm-bm.lambda', settings.lambda, 0, 1e12);
   },
+  basis: () => PUBLISHED,
   async run(input, settings) {
     const { perLabel, steps, batchSize, learningRate, lambda } = settings;
     using clean = await classifiedRight(input, perLabel);

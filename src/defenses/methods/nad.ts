@@ -20,7 +20,7 @@ export interface DistillationSettings extends WholeSettings {
  * NAD (Li, Lyu, Koren, Lyu, Li and Ma, *Neural Attention Distillation*, ICLR 2021): a copy of the victim fine-tuned on the
  * clean images is the teacher; the victim is then trained on them too, while the attention at the end of its third and
  * fourth stage is drawn to the teacher's. Teacher and student see the same augmented images; the teacher is in evaluation
- * mode. Weight decay is BackdoorBench's for this method.
+ * mode. Epochs and weight decay are BackdoorBench's for this method, the learning rate falls by a cosine.
  */
 export const nad: Method<DistillationSettings> = {
   name: 'nad',
@@ -28,7 +28,7 @@ export const nad: Method<DistillationSettings> = {
   paper: 'Li et al., Neural Attention Distillation, ICLR 2021',
   needs: { training: false, clean: true },
   computes: ['training'],
-  defaults: { ...WHOLE_DEFAULTS, weightDecay: 1e-4, teacherEpochs: 10, attention3: 500, attention4: 1000 },
+  defaults: { ...WHOLE_DEFAULTS, weightDecay: 1e-4, epochs: 10, teacherEpochs: 10, attention3: 500, attention4: 1000 },
   help: {
     ...WHOLE_HELP,
     epochs: 'passes of the student over the clean images',

@@ -1,4 +1,5 @@
 import type { Dataset } from '../../dataset.js';
+import { PadFtError } from '../../errors.js';
 import { MemoryWatch, type StageCost } from '../../memory.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import type { PlannedMethod } from './index.js';
@@ -26,25 +27,33 @@ export interface MethodResult {
 }
 
 /**
- * Refuses what `defendByMethod` would refuse for want of clean images, before anything is written.
+ * Refuses what `defendByMethod` would refuse, before anything is written.
  *
- * @throws PadFtError ERR_OPTION without clean images where they are needed, ERR_DATA when a class of them is missing
+ * @throws PadFtError ERR_OPTION without clean images where they are needed, or for a setting that does not fit the data;
+ * ERR_DATA when a class of the clean images is missing; ERR_MODEL for a victim that has bounds
  */
-export function checkMethodRequest({ method }: PlannedMethod, request: MethodRequest): void {
+export function checkMethodRequest({ name, method, settings }: PlannedMethod, request: MethodRequest): void {
   if (method.needs.clean) requireClean(method, request);
+  const { max, mean } = request.victim.bounds;
+  if (max !== null || mean !== null) {
+    const message = `${name}: the model has clipping bounds already, which training would not see; defend the model without bounds`;
+    throw new PadFtError('ERR_MODEL', message);
+  }
+  method.fits?.(request, settings);
 }
 
 /**
  * Runs a method that is compared with PAD-FT on a victim. What the method does not need it does not get.
  *
- * @throws PadFtError ERR_OPTION when it needs clean images and has none, ERR_DATA when a class of them is missing or no row
- * of a label can be kept, ERR_MODEL for a model that lacks what it works on, ERR_NUMERIC, ERR_OOM, ERR_ABORTED
+ * @throws PadFtError what `checkMethodRequest` throws; ERR_DATA also when no row of a label can be kept, ERR_MODEL for a
+ * model that lacks what it works on, ERR_NUMERIC, ERR_OOM, ERR_ABORTED
  */
 export async function defendByMethod(
   { name, method, settings }: PlannedMethod,
   request: MethodRequest,
   evaluation: EvaluationOptions = {},
 ): Promise<MethodResult> {
+  checkMethodRequest({ name, method, settings }, request);
   const { needs } = method;
   const input: MethodInput = {
     ...request,
