@@ -22,10 +22,6 @@ export type StreamName =
   | 'inspect'
   | 'teacher'
   | 'masks'
-  | 'isolation'
-  | 'learning'
-  | 'unlearning'
-  | 'others'
   | 'anew'
   | 'views'
   | 'mix';

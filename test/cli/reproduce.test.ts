@@ -161,7 +161,7 @@ it('other methods run on the victim that is there; one that fails is a failed ce
   const table = readFileSync(at('whole', 'methods.md'), 'utf8');
   expect(table).toMatch(/\| ft \|.* \| victim, 30 clean images \|/);
   expect(table).toMatch(/\| mm-bd \|.*failed: ERR\\_MODEL/);
-  expect(table).toContain('ft differs from published: epochs 2 (100), batchSize 16 (256)');
+  expect(table).toContain('ft differs from its defaults: epochs 2 (100), batchSize 16 (256)');
   // What PAD-FT had made is in this table too, without being made again.
   expect(
     jsonLines(stdout)

@@ -192,44 +192,6 @@ describe('methods', () => {
     PATIENCE,
   );
 
-  test(
-    'abl trains anew, and unlearns the rows that it learnt first',
-    async () => {
-      // Three plain epochs: with local gradient ascent, held back at a loss of 0.5, so easy a set is isolated by chance.
-      const settings = {
-        ...{ isolationEpochs: 3, isolationLearningRate: 0.02, ascentBelow: 0, isolationShare: 0.05, epochs: 5 },
-        ...{ learningRate: 0.05, unlearningEpochs: 20, batchSize: 128, cropPadding: 0 },
-      };
-      const repaired = async (more: object) => {
-        const result = await run('abl', { ...settings, ...more }, null);
-        using model = result.model;
-        return { ...result, evaluation: await evaluate(model, set) };
-      };
-      const { evaluation, details, given, said } = await repaired({});
-      // 2.8 % and 80.5 % there; without the last part the backdoor is learnt as ever.
-      expect(evaluation.asr).toBeLessThan(0.5);
-      expect(evaluation.acc).toBeGreaterThan(0.6);
-      expect((await repaired({ unlearningLearningRate: 0 })).evaluation.asr).toBeGreaterThan(0.9);
-      const { isolated, unlearning } = details as {
-        readonly isolated: number;
-        readonly unlearning: Record<'first' | 'last', { readonly loss: number }>;
-      };
-      expect(isolated).toBe(150);
-      expect(unlearning.first.loss).toBeLessThan(1);
-      expect(unlearning.last.loss).toBeGreaterThan(2);
-      expect(given).toEqual({ training: 3000, clean: null });
-      expect(said).toContain('the 150 rows learnt first isolated');
-    },
-    PATIENCE,
-  );
-
-  test('abl with a share that isolates nothing', async () => {
-    await expect(run('abl', { isolationShare: 0.0001 }, null)).rejects.toMatchObject({
-      code: 'ERR_OPTION',
-      message: expect.stringContaining('abl.isolationShare: expected a share of the 3000 rows'),
-    });
-  });
-
   test('mm-bm bounds the network and touches no weight', async () => {
     // The published first weight, 0.5, closes so thin a network; at 0.03 ASR was 8.9 % and ACC 97.5 % on the first machine.
     const { model, given } = await run('mm-bm', { steps: 150, batchSize: 50, lambda: 0.03 });
@@ -304,7 +266,6 @@ describe('wrong use of a method', () => {
     ['ft-sam', { radius: -1 }, 'ft-sam.radius: expected a number in [0, 1000000]'],
     ['nad', { teacherEpochs: 0 }, 'nad.teacherEpochs: expected an integer'],
     ['anp', { threshold: 1 }, 'anp.threshold: expected a number in (0, 1)'],
-    ['abl', { ascentBelow: -1 }, 'abl.ascentBelow: expected a number in [0, 1000000]'],
     ['none', { epochs: 1 }, 'none.epochs: expected one of the options'],
     ['dbd', { semiEpochs: 0 }, 'dbd.semiEpochs: expected an integer'],
     ['dbd', { labelledShare: 1.5 }, 'dbd.labelledShare: expected a number in [0, 1]'],

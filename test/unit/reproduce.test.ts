@@ -464,7 +464,7 @@ test('methods and detectors on their cards, in the tables, on the page and in th
   expect(markdown).toContain('| 85.00 ± 7.07 | 10.00 ± 0.00 |');
   expect(markdown).toContain('| 300 ± 0 | victim, 2500 clean images |');
   expect(markdown).toContain('| 0 (2 of 2) | 0.013 |');
-  expect(markdown).toContain('ft differs from published: epochs 20 (100)');
+  expect(markdown).toContain('ft differs from its defaults: epochs 20 (100)');
   expect(markdown).toContain('ft, mm-bm: given 5 % of the training set');
   const page = htmlPage(grid, tables, groups, states);
   expect(page).toContain('<th class="word" title="what it worked with">given</th>');

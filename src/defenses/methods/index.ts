@@ -1,5 +1,4 @@
 import { choice, onlyKnown, withDefaults } from '../../options.js';
-import { abl } from './abl.js';
 import { anp } from './anp.js';
 import { classifierOnly, none } from './controls.js';
 import { dbd } from './dbd.js';
@@ -20,7 +19,6 @@ export const METHODS = {
   fp,
   nad,
   anp,
-  abl,
   dbd,
 } as const;
 
