@@ -33,7 +33,7 @@ async function continued(out, model, trainer, data, epoch) {
 /** What the methods to compare with train by: each once. */
 async function objectives(out, model, trainer, data, epoch) {
   const plain = {
-    ...{ labelSmoothing: 0, ascentBelow: null, ascend: false, holdStatistics: false },
+    ...{ labelSmoothing: 0, ascentBelow: null },
     ...{ radius: 0, teacher: null, attention: [] },
   };
   const teacher = Model.create({ classes: 10, width: 16, ...normalisation, seed: 11, device: data.device });
@@ -45,7 +45,6 @@ async function objectives(out, model, trainer, data, epoch) {
     await loss({ radius: 0.5, labelSmoothing: 0.1 }),
     await loss({ teacher: teacher.native, attention: [5, 10] }),
     await loss({ ascentBelow: 2 }),
-    await loss({ ascend: true, holdStatistics: true }),
   ];
   const masking = { epsilon: 0.4, alpha: 0.2, learningRate: 0.2, momentum: 0.9, cropPadding: 0, flip: false };
   const common = { batchSize: 128, seed: 3, precision: 'fp32' };

@@ -22,6 +22,9 @@ export type StreamName =
   | 'inspect'
   | 'teacher'
   | 'masks'
+  | 'isolation'
+  | 'learning'
+  | 'unlearning'
   | 'anew'
   | 'views'
   | 'mix';

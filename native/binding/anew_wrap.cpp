@@ -60,7 +60,7 @@ Napi::Value MixMatchWrap::epoch(const Napi::CallbackInfo& info) {
     options.mix_alpha = fields.number("mixAlpha", 0.1, 4);
     const auto weights = fields.numbers("unlabelledWeight");
     require(weights.size() == 2 && weights[0] >= 0 && weights[1] >= 0, "ERR_OPTION",
-            "mixmatch.unlabelledWeight: expected two numbers ≥ 0, the first and the last of the epoch");
+            "mixmatch.unlabelledWeight: expected two numbers ≥ 0, the first and the last of the epoch, got ", listed(weights));
     options.unlabelled_start = weights[0];
     options.unlabelled_end = weights[1];
     options.crop_padding = fields.integer("cropPadding", 0, 64);

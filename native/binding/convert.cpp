@@ -132,6 +132,12 @@ EvalOptions to_eval_options(const Fields& fields, at::Device device) {
   return options;
 }
 
+std::string listed(const std::vector<double>& values) {
+  std::string text;
+  for (const double value : values) text += concat(text.empty() ? "" : ", ", value);
+  return text.empty() ? "none" : text;
+}
+
 std::vector<int64_t> to_rows(const Napi::Value& value, const char* path) {
   const auto array = typed_array<Napi::Uint32Array>(value, napi_uint32_array, path, "Uint32Array");
   return {array.Data(), array.Data() + array.ElementLength()};

@@ -1,5 +1,5 @@
-// What a JavaScript handle holds, and who may use it when. A data set may be read by any number of jobs; a model, a
-// trainer, a fitter or a tuner takes one job at a time. Disposing of something in use is refused, twice is harmless.
+// What a JavaScript handle holds, and who may use it when. A data set may be read by any number of jobs; a model,
+// and whatever works on one, takes one job at a time. Disposing of something in use is refused, twice is harmless.
 #pragma once
 
 #include <memory>

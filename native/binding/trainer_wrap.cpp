@@ -29,16 +29,13 @@ Objective to_objective(const Fields& fields, std::vector<Hold>& held) {
   Objective objective;
   objective.label_smoothing = fields.number("labelSmoothing", 0, 1);
   require(objective.label_smoothing < 1, "ERR_OPTION", fields.path("labelSmoothing"),
-          ": expected less than 1, at which no label would be read");
+          ": expected less than 1, at which no label would be read, got ", objective.label_smoothing);
   if (!fields.is_null("ascentBelow")) objective.ascent_below = fields.number("ascentBelow", 0, 1e6);
-  objective.ascend = fields.boolean("ascend");
-  require(!(objective.ascend && objective.ascent_below), "ERR_OPTION", fields.path("ascentBelow"),
-          ": expected null where every step climbs");
-  objective.hold_statistics = fields.boolean("holdStatistics");
   objective.radius = fields.number("radius", 0, 1e6);
   objective.attention = fields.numbers("attention");
   require(objective.attention.empty() == fields.is_null("teacher"), "ERR_OPTION", fields.path("attention"),
-          ": expected a weight a stage with a teacher, and none without");
+          ": expected a weight a stage with a teacher, and none without, got ", objective.attention.size(), " and ",
+          fields.is_null("teacher") ? "no teacher" : "a teacher");
   for (const double weight : objective.attention) {
     require(weight >= 0, "ERR_OPTION", fields.path("attention"), ": expected numbers ≥ 0, got ", weight);
   }
@@ -62,7 +59,7 @@ Napi::Value TrainerWrap::epoch(const Napi::CallbackInfo& info) {
     options.drop_last = fields.boolean("dropLast");
     const auto rates = fields.numbers("learningRate");
     require(rates.size() == 2 && rates[0] >= 0 && rates[1] >= 0, "ERR_OPTION",
-            "train.learningRate: expected two numbers ≥ 0, the first and the last of the epoch");
+            "train.learningRate: expected two numbers ≥ 0, the first and the last of the epoch, got ", listed(rates));
     options.learning_rate_start = rates[0];
     options.learning_rate_end = rates[1];
     options.crop_padding = fields.integer("cropPadding", 0, 64);

@@ -8,6 +8,7 @@
 #include "batches.h"
 #include "evaluate.h"
 #include "losses.h"
+#include "optimisers.h"
 #include "scope.h"
 
 namespace padft {
@@ -111,12 +112,8 @@ TuneEpochResult ClassifierTuner::epoch(const TuneEpochOptions& options, const Co
     }
     const auto gradients = torch::autograd::grad({loss}, {weight, bias});
     at::NoGradGuard no_grad;
-    const auto descend = [&](at::Tensor& parameter, const at::Tensor& gradient, at::Tensor& momentum) {
-      momentum.mul_(options_.momentum).add_(gradient.add(parameter.detach(), options_.weight_decay));
-      parameter.add_(momentum, -options.learning_rate);
-    };
-    descend(weight, gradients[0], weight_momentum);
-    descend(bias, gradients[1], bias_momentum);
+    sgd_step(weight, weight_momentum, gradients[0], options.learning_rate, options_.momentum, options_.weight_decay);
+    sgd_step(bias, bias_momentum, gradients[1], options.learning_rate, options_.momentum, options_.weight_decay);
     const auto correct = logits.argmax(1).eq(labels).to(at::kFloat).mean();
     sums.add_(at::stack({loss, sce, agreement, suspicion, correct}).detach().to(at::kDouble), static_cast<double>(size));
   }

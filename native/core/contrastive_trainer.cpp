@@ -1,21 +1,15 @@
 #include "contrastive_trainer.h"
 
 #include <chrono>
-#include <cmath>
 
 #include "first_weights.h"
+#include "loss_watch.h"
 #include "losses.h"
 #include "optimisers.h"
 #include "scope.h"
 #include "training_scope.h"
 
 namespace padft {
-namespace {
-
-// How often the host looks at the loss. Each look waits for the device.
-constexpr int64_t kLossCheckInterval = 100;
-
-}  // namespace
 
 ContrastiveTrainer::ContrastiveTrainer(std::shared_ptr<Network> network, const ContrastiveOptions& options)
     : network_(std::move(network)), options_(options) {
@@ -81,19 +75,15 @@ ContrastiveEpochResult ContrastiveTrainer::epoch(const Dataset& data, const Cont
   const auto views =
       draw_views(2 * steps * batch, shape.height, shape.width, options_.views, stream).to(data.device());
   loss_sum_.zero_();
-  const auto check_loss = [&](int64_t done) {
-    require(std::isfinite(loss_sum_.item<double>()), "ERR_NUMERIC", "contrastive loss is NaN or infinite by step ", done,
-            " of ", steps, "; lower contrastive.learningRate (it is ", options.learning_rate, ")");
-  };
+  const LossWatch watch(loss_sum_, "contrastive loss", "contrastive.learningRate", options.learning_rate, steps);
   for (int64_t index = 0; index < steps; ++index) {
     control.check();
     const auto chosen = order.narrow(0, index * batch, batch);
     step(gather_views(data, at::cat({chosen, chosen}), views.narrow(0, 2 * index * batch, 2 * batch)),
          options.learning_rate);
-    if ((index + 1) % kLossCheckInterval == 0) check_loss(index + 1);
+    watch.after(index + 1);
     control.report((index + 1) * batch, steps * batch);
   }
-  check_loss(steps);
   network_->count_batches(steps);
   return {loss_sum_.item<double>() / static_cast<double>(steps), steps,
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};

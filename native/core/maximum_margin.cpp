@@ -39,7 +39,7 @@ MaximumMargins maximum_margins(Network& network, const MarginOptions& options, c
                       .to(network.device())
                       .contiguous(at::MemoryFormat::ChannelsLast)
                       .set_requires_grad(true);
-    double last = 0, best = 0;
+    double last = 0, reached = 0;
     int64_t step = 0;
     while (step < options.steps) {
       control.check();
@@ -50,7 +50,7 @@ MaximumMargins maximum_margins(Network& network, const MarginOptions& options, c
       const auto total = margins.sum();
       const auto figures = at::stack({total.detach(), margins.detach().max()}).to(at::kDouble).cpu();
       const double now = figures[0].item<double>();
-      best = figures[1].item<double>();
+      reached = figures[1].item<double>();
       require(std::isfinite(now), "ERR_NUMERIC", "inspect: the margin of class ", target, " is NaN or infinite at step ",
               step + 1, "; the model holds values that are no numbers, or inspect.learningRate (", options.learning_rate,
               ") is too large");
@@ -62,7 +62,7 @@ MaximumMargins maximum_margins(Network& network, const MarginOptions& options, c
       at::NoGradGuard no_grad;
       images.add_(gradient, options.learning_rate);
     }
-    result.margins[target] = best;
+    result.margins[target] = reached;
     result.steps[target] = step;
     control.report(target + 1, classes);
   }

@@ -23,8 +23,9 @@ struct MaximumMargins {
   at::Tensor steps;    ///< int64 [classes]: steps until it stopped
 };
 
-/// For each class t the largest g_t(x) − max_{k≠t} g_k(x) (in logits) that gradient ascent reaches from `images` images
-/// drawn from U(0, 1), clamped to [0, 1] before the network sees them; under the network's own bounds. ERR_NUMERIC when a
+/// For each class t the largest g_t(x) − max_{k≠t} g_k(x) (in logits) over `images` images at the last step of gradient
+/// ascent on their sum, from U(0, 1), clamped to [0, 1] before the network sees them; under the network's own bounds: what
+/// a smaller rate would have passed on the way is not kept, as published. ERR_NUMERIC when a
 /// logit is not finite. Progress in classes.
 MaximumMargins maximum_margins(Network& network, const MarginOptions& options, const Control& control);
 

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "batches.h"
+#include "loss_watch.h"
 #include "losses.h"
 #include "optimisers.h"
 #include "random.h"
@@ -13,9 +13,6 @@
 
 namespace padft {
 namespace {
-
-// How often the host looks at the loss. Each look waits for the device.
-constexpr int64_t kLossCheckInterval = 100;
 
 // The rows that are not labelled, in order.
 std::vector<int64_t> others(const Dataset& data, const std::vector<int64_t>& labelled) {
@@ -130,10 +127,7 @@ MixMatchResult MixMatchTrainer::epoch(const Dataset& data, const std::vector<int
   const TrainingScope training(*network_, options.precision);
   const Draws draws(labelled, unlabelled, options, data.device());
   sums_.zero_();
-  const auto check_loss = [&](int64_t done) {
-    require(std::isfinite(sums_[0].item<double>()), "ERR_NUMERIC", "MixMatch's loss is NaN or infinite by step ", done,
-            " of ", options.steps, "; lower mixmatch.learningRate (it is ", options.learning_rate, ")");
-  };
+  const LossWatch watch(sums_[0], "MixMatch's loss", "mixmatch.learningRate", options.learning_rate, options.steps);
   for (int64_t index = 0; index < options.steps; ++index) {
     control.check();
     const auto table = draws.views.narrow(1, index * 3 * batch, 3 * batch);
@@ -142,10 +136,9 @@ MixMatchResult MixMatchTrainer::epoch(const Dataset& data, const std::vector<int
           data.labels().index_select(0, table[0].narrow(0, 0, batch)),
           draws.partners.narrow(0, index * 3 * batch, 3 * batch), draws.lambda[index]},
          options, options.unlabelled_start + share * (options.unlabelled_end - options.unlabelled_start));
-    if ((index + 1) % kLossCheckInterval == 0) check_loss(index + 1);
+    watch.after(index + 1);
     control.report(index + 1, options.steps);
   }
-  check_loss(options.steps);
   network_->count_batches(2 * options.steps);
   const auto mean = (sums_ / static_cast<double>(options.steps)).cpu();
   return {mean[0].item<double>(), mean[1].item<double>(), mean[2].item<double>(),

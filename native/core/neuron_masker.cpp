@@ -1,8 +1,8 @@
 #include "neuron_masker.h"
 
 #include <chrono>
-#include <cmath>
 
+#include "loss_watch.h"
 #include "scope.h"
 #include "training_scope.h"
 
@@ -95,7 +95,9 @@ MaskStepsResult NeuronMasker::steps(int64_t count, const Control& control) {
     return host.to(scale_.device());
   };
   const auto undisturbed = at::ones_like(shift_);
+  auto total = at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(network_->device()));
   auto sums = at::zeros({2}, at::TensorOptions().dtype(at::kDouble).device(network_->device()));
+  const LossWatch watch(total, "loss under the masks", "masks.learningRate", options_.learning_rate, count);
   for (int64_t step = 0; step < count; ++step) {
     control.check();
     const auto batch = next_batch();
@@ -110,12 +112,14 @@ MaskStepsResult NeuronMasker::steps(int64_t count, const Control& control) {
     momentum_.mul_(options_.momentum).add_(natural.scale, options_.alpha).add_(disturbed.scale, 1 - options_.alpha);
     mask_.sub_(momentum_, options_.learning_rate).clamp_(0, 1);
     sums.add_(at::stack({natural.loss, disturbed.loss}).to(at::kDouble));
+    total.copy_(sums.sum());
+    watch.after(step + 1);
     control.report(step + 1, count);
   }
   const auto mean = (sums / static_cast<double>(count)).cpu();
   const auto* values = mean.data_ptr<double>();
-  require(std::isfinite(values[0]) && std::isfinite(values[1]) && at::isfinite(mask_).all().item<bool>(), "ERR_NUMERIC",
-          "neuron masks: the loss is NaN or infinite; lower anp.learningRate (it is ", options_.learning_rate, ")");
+  require(at::isfinite(mask_).all().item<bool>(), "ERR_NUMERIC", "a mask is NaN or infinite; lower masks.learningRate (it is ",
+          options_.learning_rate, ")");
   return {values[0], values[1],
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
 }

@@ -34,7 +34,7 @@ struct MaskStepsResult {
 /// Works on a copy, which the first steps make: the victim is left as it is.
 class NeuronMasker {
  public:
-  /// Throws ERR_MODEL when the data do not fit the network, ERR_DATA for a single row, which batch norm cannot use.
+  /// Throws what `require_fit` does, and ERR_DATA for a single row, which batch norm cannot use.
   NeuronMasker(std::shared_ptr<const Network> victim, Dataset data, const MaskerOptions& options);
 
   /// One step draws a disturbance δ of every scale and ξ of every shift from U(−ε, ε), moves it by ε along the sign of

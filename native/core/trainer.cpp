@@ -1,8 +1,8 @@
 #include "trainer.h"
 
 #include <chrono>
-#include <cmath>
 
+#include "loss_watch.h"
 #include "losses.h"
 #include "scope.h"
 #include "training_scope.h"
@@ -24,9 +24,6 @@ namespace {
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
-
-// How often the host looks at the loss. Each look waits for the device.
-constexpr int64_t kLossCheckInterval = 100;
 
 #ifdef PADFT_WITH_CUDA_GRAPHS
 // JavaScript's thread may allocate on the same device meanwhile; in libtorch's default mode that would break the capture.
@@ -136,12 +133,12 @@ Trainer::Pass Trainer::backward(const LabelledBatch& batch, const Objective& obj
   at::AutoGradMode with_gradients(true);
   network_->zero_gradients();
   std::vector<at::Tensor> maps;
-  const auto features = network_->train_features(batch.images, objective.teacher ? &maps : nullptr, objective.hold_statistics);
+  const auto features = network_->train_features(batch.images, objective.teacher ? &maps : nullptr);
   const auto logits = network_->train_classify(features);
   auto loss = at::cross_entropy_loss(logits, batch.labels, {}, at::Reduction::Mean, /*ignore_index=*/-100,
                                      objective.label_smoothing);
   if (objective.teacher) loss = loss + distance_to_teacher(maps, objective, batch.images, precision);
-  auto descended = objective.ascend ? -loss : loss;
+  auto descended = loss;
   if (objective.ascent_below) descended = loss * (loss.detach() - *objective.ascent_below).sign();
   descended.backward();
   network_->collect_gradients();
@@ -164,7 +161,7 @@ void Trainer::step(const LabelledBatch& batch, const Objective& objective, Preci
     weights.copy_(before);
     network_->flat_statistics().copy_(statistics);
   }
-  // PyTorch's SGD: g ← g + wd·w, v ← μ·v + g, w ← w − lr·v, over one flat buffer.
+  // sgd_step with the learning rate on the device: a recorded step reads it there.
   momentum_.mul_(options_.momentum).add_(network_->gradients().add_(weights, options_.weight_decay));
   weights.addcmul_(momentum_, learning_rate_, -1);
   network_->refresh_leaves();
@@ -204,10 +201,7 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
   };
   loss_sum_.zero_();
   correct_.zero_();
-  const auto check_loss = [&](int64_t done) {
-    require(std::isfinite(loss_sum_.item<double>()), "ERR_NUMERIC", "training loss is NaN or infinite by step ", done,
-            " of ", steps, "; lower train.learningRate (it is ", options.learning_rate_start, ")");
-  };
+  const LossWatch watch(loss_sum_, "training loss", "train.learningRate", options.learning_rate_start, steps);
 
   EpochResult result;
   const auto run = [&](int64_t index, const std::function<void(const at::Tensor&)>& take) {
@@ -218,7 +212,7 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
     take(plan.table.narrow(1, index * batch, size));
     result.count += size;
     ++result.steps;
-    if ((index + 1) % kLossCheckInterval == 0) check_loss(index + 1);
+    watch.after(index + 1);
     control.report(result.count, std::min(rows, steps * batch));
   };
   int64_t next = 0;
@@ -274,8 +268,7 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
       run(next, [&](const at::Tensor& table) { step(made(table), objective, options.precision); });
     }
   }
-  check_loss(steps);
-  if (!objective.hold_statistics) network_->count_batches(result.steps);
+  network_->count_batches(result.steps);
   result.loss = loss_sum_.item<double>() / static_cast<double>(result.count);
   result.correct = correct_.item<int64_t>();
   result.seconds = seconds_since(start);

@@ -23,9 +23,6 @@ struct Objective {
   double label_smoothing = 0;  ///< of the cross-entropy, in [0, 1)
   /// Below this mean loss a batch is climbed and not descended (local gradient ascent; ABL, Li et al., NeurIPS 2021).
   std::optional<double> ascent_below;
-  bool ascend = false;  ///< climbs the loss at every step: unlearns the rows
-  /// Batch norms run on their running statistics and leave them: for rows that are no sample of what is classified later.
-  bool hold_statistics = false;
   /// ρ of adaptive SAM (Kwon et al., ICML 2021; Foret et al., ICLR 2021): the gradient is taken at
   /// w + ρ·w²·g / ‖|w|·g‖ over all weights; 0 takes it at w. Running statistics see the first pass alone.
   double radius = 0;
@@ -34,7 +31,7 @@ struct Objective {
   std::vector<double> attention;  ///< one weight a stage, the last at the end; empty without a teacher
 
   /// One pass a step, in which nothing but the weights moves: what a CUDA graph can record.
-  bool plain() const { return label_smoothing == 0 && !ascent_below && !ascend && !hold_statistics && radius == 0 && !teacher; }
+  bool plain() const { return label_smoothing == 0 && !ascent_below && radius == 0 && !teacher; }
 };
 
 struct EpochOptions {

@@ -33,7 +33,8 @@ at::Tensor draw_views(int64_t count, int64_t height, int64_t width, const ViewOp
 /// What saturation, a turn of the hue by `turn` of a full circle, and then grey make of a colour: a 3×3 matrix, row by row.
 ///
 /// torchvision jitters in random order, turns the hue in HSV and clamps after each step. Here the order is fixed, hue is a
-/// rotation about the grey axis in YIQ, which keeps the luma, and values are clamped once, at the end.
+/// rotation about the grey axis in YIQ, which keeps the luma, and values are clamped
+/// after brightness, after contrast and after this matrix.
 std::array<double, 9> colour_matrix(double saturation, double turn, bool grey);
 
 /// Row `rows[i]` seen as `views[i]` ([B, kViewColumns], on the data's device) → float32 [B, 3, H, W] in [0, 1],

@@ -74,10 +74,8 @@ class Network {
   void state_changed() { ++version_; }
 
   /// Training-mode backbone: images in [0, 1] (channels-last) → features float32 [N, feature_count]; `maps`, when given,
-  /// takes the map that each stage ends with. With `hold_statistics` batch norms use the running statistics and leave them
-  /// as they are. Only between begin_training() and end_training().
-  virtual at::Tensor train_features(const at::Tensor& images, std::vector<at::Tensor>* maps = nullptr,
-                                    bool hold_statistics = false) = 0;
+  /// takes the map that each stage ends with. Only between begin_training() and end_training().
+  virtual at::Tensor train_features(const at::Tensor& images, std::vector<at::Tensor>* maps = nullptr) = 0;
   /// Training-mode classifier: features → logits float32 [N, classes].
   virtual at::Tensor train_classify(const at::Tensor& features) const = 0;
   at::Tensor train_logits(const at::Tensor& images) { return train_classify(train_features(images)); }

@@ -155,18 +155,15 @@ class PreActResNet18 final : public Network {
     if (low_gradients_.defined()) low_gradients_.zero_();
   }
 
-  Tensor train_features(const Tensor& images, std::vector<Tensor>* maps, bool hold_statistics) override {
-    const auto norm_relu = [&](const Tensor& x, BatchNorm& norm) {
-      if (!hold_statistics) return batch_norm_relu(x, norm.weight, norm.bias, norm.mean, norm.var);
-      return at::relu(at::batch_norm(x, norm.weight, norm.bias, norm.mean, norm.var, /*training=*/false, /*momentum=*/0,
-                                     kEpsilon, /*cudnn_enabled=*/true));
-    };
+  Tensor train_features(const Tensor& images, std::vector<Tensor>* maps) override {
     auto x = conv(normalise(images, input_mean_, input_std_, leaves_.stem.scalar_type()), leaves_.stem, 1);
     for (size_t b = 0; b < blocks_.size(); ++b) {
-      const auto a = norm_relu(x, norm_leaves_[2 * b]);
+      auto& first = norm_leaves_[2 * b];
+      auto& second = norm_leaves_[2 * b + 1];
+      const auto a = batch_norm_relu(x, first.weight, first.bias, first.mean, first.var);
       const auto shortcut = blocks_[b].has_shortcut() ? conv(a, leaves_.shortcut[b], blocks_[b].stride) : x;
       const auto h = conv(a, leaves_.conv1[b], blocks_[b].stride);
-      x = conv(norm_relu(h, norm_leaves_[2 * b + 1]), leaves_.conv2[b], 1);
+      x = conv(batch_norm_relu(h, second.weight, second.bias, second.mean, second.var), leaves_.conv2[b], 1);
       x = x.add_(shortcut);
       if (maps && ends_stage(b)) maps->push_back(x);
     }

@@ -5,6 +5,7 @@ import {
   type MethodResult,
   type PlannedMethod,
 } from '../defenses/methods/index.js';
+import { invalidOption } from '../errors.js';
 import { evaluate } from '../evaluate.js';
 import type { Model } from '../model.js';
 import { saveModel } from '../model-file.js';
@@ -40,7 +41,16 @@ export async function defendWithMethod(
   using data = await loadTrainingData(flags.data, { device, signal });
   requireFit(victim, flags.model, data.train, flags.data);
   using clean = flags.clean === undefined ? null : await loadTrainingData(flags.clean, { device, signal });
-  if (clean !== null && flags.clean !== undefined) requireFit(victim, flags.model, clean.train, flags.clean);
+  if (clean !== null && flags.clean !== undefined) {
+    requireFit(victim, flags.model, clean.train, flags.clean);
+    if (clean.sha256 === data.sha256) {
+      throw invalidOption(
+        '--clean',
+        `images known to be clean, other than the suspected set ${flags.data}`,
+        flags.clean,
+      );
+    }
+  }
 
   progress.stage(`defend by ${planned.name}`);
   const request = { victim, training: data.train, clean: clean?.train ?? null, flip: data.flip, seed: flags.seed };

@@ -261,12 +261,8 @@ export interface WarpRecipe {
 export interface Objective {
   /** Of the cross-entropy, in [0, 1). */
   readonly labelSmoothing: number;
-  /** A batch whose mean loss is below this is climbed and not descended; null descends always. */
+  /** A batch whose mean loss is below this, in [0, 10⁶], is climbed and not descended; null descends always. */
   readonly ascentBelow: number | null;
-  /** Climbs the loss at every step; not beside `ascentBelow`. */
-  readonly ascend: boolean;
-  /** Batch norms run on their running statistics and leave them as they are. */
-  readonly holdStatistics: boolean;
   /** ρ of adaptive SAM; 0 takes the gradient where the weights are. */
   readonly radius: number;
   /** Its stages' attention is approached; a model of the same data, which no other call may use meanwhile. Null for none. */

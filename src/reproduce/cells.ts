@@ -17,7 +17,7 @@ import { SCALES, type Scale, trainSettings } from './scales.js';
 /** Each is raised when the same settings would make something else than before: no cell of the kind is taken over then. */
 const VICTIM_FORMAT = 1;
 const DEFENSE_FORMAT = 4;
-const METHOD_FORMAT = 1;
+const METHOD_FORMAT = 2;
 const DETECTOR_FORMAT = 1;
 const INSPECTION_FORMAT = 1;
 

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { METHODS } from '../defenses/methods/index.js';
+import { METHODS, type Method } from '../defenses/methods/index.js';
 import { findColumn, type GridColumn, type MethodColumn } from './defenses.js';
 import type { Grid, GridTable } from './grid.js';
 import { missingAttacks } from './grid.js';
@@ -66,7 +66,11 @@ function methodDifferences(grid: Grid, methods: readonly MethodColumn[]): readon
       ([field, value]) => !isDeepStrictEqual(value, Reflect.get(defaults, field)),
     );
     const said = own.map(([field, value]) => `${field} ${value} (${Reflect.get(defaults, field)})`);
-    return said.length === 0 ? [] : [`${name} differs from its defaults: ${said.join(', ')}`];
+    const { note } = METHODS[name] as Pick<Method, 'note'>;
+    return [
+      ...(note === undefined ? [] : [`${name}: ${note}`]),
+      ...(said.length === 0 ? [] : [`${name} differs from its defaults: ${said.join(', ')}`]),
+    ];
   });
   return [
     ...(needClean.length === 0

@@ -1,18 +1,11 @@
-import { METHODS } from '../defenses/methods/index.js';
-import { SETTLE_INTERVAL, SUSPECTS_SHOWN } from '../defenses/pad-ft/clip.js';
+import { METHODS, type Method } from '../defenses/methods/index.js';
 import type { PadFtSettings } from '../defenses/pad-ft/index.js';
 import { scoringKey } from '../defenses/pad-ft/index.js';
-import { PRESETS } from '../defenses/pad-ft/options.js';
+import { clippingUnits, scoringUnits, TRAINING_UNITS, tuningUnits } from '../defenses/units.js';
 import { TRAIN_DEFAULTS } from '../train.js';
 import type { CellGroup, DefenseCell, MethodCell, VictimCell } from './cells.js';
 
-/**
- * What cells cost, in forward units: one image once through the victim's network. A backward pass counts two more. An
- * estimate: how early stage 2 stops and how many suspects there are is not known beforehand.
- */
-
-/** A backward pass costs about two forward passes. */
-export const TRAINING_UNITS = 3;
+/** What cells cost, in forward units; how early stage 2 stops and how many suspects there are is not known beforehand. */
 
 /** Rows of a data set. */
 export interface DataSize {
@@ -52,47 +45,24 @@ function evaluationUnits({ rate }: Pick<VictimCell, 'rate'>, testRows: number): 
   return rate === 0 ? testRows : 2 * testRows;
 }
 
-/** Units of scoring every row for purification. */
-export function scoringUnits({ purify }: PadFtSettings, { rows, classes }: DataSize): number {
-  if (purify.purifier === 'sce') return rows;
-  if (purify.purifier === 'clip-drop') return (1 + purify.rounds) * rows;
-  if (purify.purifier === 'strip') return (2 + purify.overlays) * rows;
-  // Scores and features.
-  if (purify.purifier !== 'cross-label') return 2 * rows;
-  const statistics = purify.statistic === 'both' ? 2 : 1;
-  return (1 + statistics) * rows + statistics * Math.min(rows, classes * purify.rowsPerLabel);
-}
-
 /** Units of stages 2 and 3 and of judging them; a gate that repairs nothing spends less. */
 export function repairUnits(settings: PadFtSettings, cell: Pick<VictimCell, 'rate'>, { testRows }: DataSize): number {
   const { clip, tune, purify, holdout } = settings;
-  const suspects = clip.mu > 0 ? clip.suspectBatchSize : 0;
-  const clipping = TRAINING_UNITS * clip.steps * (Math.min(clip.batchSize, purify.count) + suspects);
-  const looks = clip.controller === 'settle' ? Math.floor(clip.steps / SETTLE_INTERVAL) : 0;
-  const looking = looks * (holdout + (clip.mu > 0 ? SUSPECTS_SHOWN : 0));
-  const tuning = purify.count * (1 + (tune.draws === 0 ? tune.epochs : tune.draws));
-  return clipping + looking + tuning + 3 * holdout + 2 * evaluationUnits(cell, testRows);
+  const clipping = clippingUnits(clip, purify.count, holdout);
+  return clipping + tuningUnits(tune, purify.count) + 3 * holdout + 2 * evaluationUnits(cell, testRows);
 }
 
-/**
- * Units of another method and of judging it, roughly: a method says no more of itself beforehand than what it computes and
- * its settings. Where it trains, whatever it calls epochs, over the images that it is given; whatever it calls steps, of a
- * batch each; where it scores, what the default's purifier takes.
- */
+/** Units of another method and of judging it. */
 export function methodUnits(
   { method, settings, clean }: Pick<MethodCell, 'method' | 'settings' | 'clean'>,
   cell: Pick<VictimCell, 'rate'>,
   size: DataSize,
 ): number {
-  const computes: readonly string[] = METHODS[method].computes;
-  const images = clean === null ? size.rows : Math.round(clean.share * size.rows);
-  const sum = (word: RegExp) =>
-    Object.entries(settings).reduce((total, [name, value]) => total + (word.test(name) ? Number(value) : 0), 0);
-  const batch = typeof settings.batchSize === 'number' ? settings.batchSize : 0;
-  const passes = computes.includes('training') ? sum(/epochs$/i) : 0;
-  const scoring = computes.includes('scoring') ? scoringUnits(PRESETS.default, size) : 0;
-  const work = passes * images + sum(/steps$/i) * Math.min(batch, images);
-  return TRAINING_UNITS * work + scoring + evaluationUnits(cell, size.testRows);
+  const { rows, classes, testRows } = size;
+  const given = { rows, classes, clean: clean === null ? 0 : Math.round(clean.share * rows) };
+  // The cell's settings are this method's own, complete and checked.
+  const { units } = METHODS[method] as unknown as Method<object>;
+  return units(settings, given) + evaluationUnits(cell, testRows);
 }
 
 /** What of a group is still to be done. */

@@ -78,6 +78,7 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
       fp: { epochs: 20 },
       'ft-sam': { epochs: 20 },
       anp: { steps: 300 },
+      abl: { isolationEpochs: 4, epochs: 6 },
       dbd: DBD_SHORT,
     },
     inspection: {},
@@ -121,6 +122,7 @@ export const SCALES: Readonly<Record<ScaleName, Scale>> = {
       nad: { teacherEpochs: 1, epochs: 2, batchSize: 16 },
       'ft-sam': { epochs: 2, batchSize: 16 },
       anp: { steps: 5, batchSize: 16 },
+      abl: { isolationEpochs: 1, epochs: 1, unlearningEpochs: 1, batchSize: 16 },
       dbd: {
         contrastiveEpochs: 1,
         contrastiveBatchSize: 64,

@@ -1,9 +1,9 @@
 import { Dataset } from '../dataset.js';
+import { TRAINING_UNITS } from '../defenses/units.js';
 import { Model } from '../model.js';
 import type { NativeDevice } from '../native/contract.js';
 import { median } from '../statistics.js';
 import type { VictimCell } from './cells.js';
-import { TRAINING_UNITS } from './estimate.js';
 import { finishedTraining, foldersIn } from './store.js';
 
 /** How fast this machine is, and who says so. */

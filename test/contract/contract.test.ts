@@ -419,7 +419,7 @@ test('a worker outlives its model', async () => {
 
 describe('an objective that cannot be meant is refused', () => {
   const plain = {
-    ...{ labelSmoothing: 0, ascentBelow: null, ascend: false, holdStatistics: false },
+    ...{ labelSmoothing: 0, ascentBelow: null },
     ...{ radius: 0, teacher: null, attention: [] },
   };
   const train = (handles: Handles, objective: object) =>
@@ -427,7 +427,7 @@ describe('an objective that cannot be meant is refused', () => {
 
   test.each([
     ['a smoothing that reads no label', { labelSmoothing: 1 }],
-    ['climbing twice', { ascend: true, ascentBelow: 1 }],
+    ['a negative loss to climb below', { ascentBelow: -1 }],
     ['weights without a teacher', { attention: [1] }],
     ['a negative radius', { radius: -1 }],
   ])('%s', async (_, objective) => {

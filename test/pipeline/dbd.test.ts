@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { DatasetPair } from '../../src/datasets/image-set.js';
 import { DBD_SHORT, dbd } from '../../src/defenses/methods/dbd.js';
 import {
   defendByMethod,
@@ -14,34 +13,7 @@ import {
   train,
 } from '../../src/index.js';
 import { loadAddon } from '../../src/native/load.js';
-import { Random } from '../../src/random.js';
-
-/**
- * Stripes that run in one of four directions, their colours, width and place drawn: crops and colours leave the direction,
- * so a minute of SimCLR learns it. The made pictures of the other tests are told by their shape, in front of a background
- * that is easier to learn without labels than the shape is; that takes far longer.
- */
-function stripes(count: number, seed: number): DatasetPair['train'] {
-  const classes = 4;
-  const random = new Random(seed);
-  const images = new Uint8Array(count * 3 * 1024);
-  const labels = Int32Array.from({ length: count }, (_, row) => row % classes);
-  const between = (low: number, high: number) => low + (high - low) * random.uniform();
-  for (let row = 0; row < count; row++) {
-    const angle = (Math.PI * (row % classes)) / classes;
-    const turn = 2 * Math.PI * between(0.12, 0.2);
-    const phase = between(0, 2 * Math.PI);
-    for (let channel = 0; channel < 3; channel++) {
-      const [level, height] = [between(70, 130), between(20, 50)];
-      for (let pixel = 0; pixel < 1024; pixel++) {
-        const along = (pixel % 32) * Math.cos(angle) + Math.floor(pixel / 32) * Math.sin(angle);
-        const value = level + height * Math.sin(turn * along + phase) + between(-10, 10);
-        images[(row * 3 + channel) * 1024 + pixel] = value;
-      }
-    }
-  }
-  return { images, labels, shape: { count, channels: 3, height: 32, width: 32, classes } };
-}
+import { stripes } from './made.js';
 
 /**
  * A schedule of some 20 s. SimCLR's part was set by its loss and by the warm-up's accuracy on the given labels;
@@ -76,16 +48,7 @@ let before: Evaluation;
 
 beforeAll(async () => {
   loadAddon().setThreads(1);
-  const pair: DatasetPair = {
-    name: 'stripes',
-    classNames: ['—', '\\', '|', '/'],
-    mean: [0.39, 0.39, 0.39],
-    std: [0.14, 0.14, 0.14],
-    flip: false,
-    train: stripes(1200, 1),
-    test: stripes(200, 2),
-    provenance: {},
-  };
+  const pair = stripes(1200, 200);
   set = await poison(pair, { attack: 'badnets', rate: 0.1, target: 0 }, { device: 'cpu' });
   const training = { width: 8, epochs: 10, batchSize: 32, learningRate: 0.05, cropPadding: 0, flip: false } as const;
   victim = (await train(set.train, set, { ...training, schedule: 'triangular' })).model;

@@ -7,6 +7,7 @@ import { METHOD_NAMES, METHODS } from '../../src/defenses/methods/index.js';
 import { INSPECT_DEFAULTS } from '../../src/defenses/mm-bd/inspect.js';
 import { scoringKey } from '../../src/defenses/pad-ft/index.js';
 import { PRESETS, PURIFIERS } from '../../src/defenses/pad-ft/options.js';
+import { scoringUnits } from '../../src/defenses/units.js';
 import type { Precision } from '../../src/device.js';
 import { PadFtError } from '../../src/errors.js';
 import type { NativeDevice } from '../../src/native/contract.js';
@@ -25,14 +26,7 @@ import { DEFENSE_NAMES } from '../../src/reproduce/defenses.js';
 import { meanOf, percentOf } from '../../src/reproduce/deviation.js';
 import { differencesOf } from '../../src/reproduce/differences.js';
 import { escapeHtml } from '../../src/reproduce/escape.js';
-import {
-  dataSize,
-  groupUnits,
-  judgingUnits,
-  repairUnits,
-  scoringUnits,
-  trainingUnits,
-} from '../../src/reproduce/estimate.js';
+import { dataSize, groupUnits, judgingUnits, repairUnits, trainingUnits } from '../../src/reproduce/estimate.js';
 import { tableLines } from '../../src/reproduce/figures.js';
 import { chooseGrid, type Grid, missingAttacks, paperGrid, readGrid } from '../../src/reproduce/grid.js';
 import { htmlPage } from '../../src/reproduce/html.js';
@@ -333,13 +327,24 @@ test('forward units', () => {
 
 test('forward units of methods and detectors', () => {
   const size = { rows: 50_000, testRows: 10_000, classes: 10 };
-  const group = cellsOf(oneTable({ defenses: ['ft', 'mm-bm', 'cross-label', 'default', 'strip', 'sce', 'mm-bd'] }));
+  const group = cellsOf(oneTable({ defenses: [...METHOD_NAMES, 'cross-label', 'default', 'strip', 'sce', 'mm-bd'] }));
   const units = (...columns: readonly string[]) => {
     const defenses = group.defenses.filter(({ column }) => columns.includes(column));
     return groupUnits({ ...group, defenses, trains: false, judges: false });
   };
   expect(units('ft')).toBe(3 * 20 * 2500 + 20_000);
-  expect(units('mm-bm')).toBe(3 * 150 * 200 + 20_000);
+  expect(units('mm-bm')).toBe(2500 + 3 * 150 * 200 + 20_000);
+  expect(units('none')).toBe(20_000);
+  expect(units('ft-sam')).toBe(2 * 3 * 20 * 2500 + 20_000);
+  // Three gradients a step; the accuracy before, and at the thresholds 0.05 to 0.9.
+  expect(units('anp')).toBe(9 * 300 * 256 + 19 * 2500 + 20_000);
+  // Twenty quantiles of what the channels do, and twenty looks at the accuracy.
+  expect(units('fp')).toBe(3 * 20 * 2500 + 40 * 2500 + 20_000);
+  expect(units('nad')).toBe(3 * 10 * 2500 + 4 * 10 * 2500 + 20_000);
+  expect(units('classifier-only')).toBe(
+    scoringUnits(PRESETS.default, size) + 5 * PRESETS.default.purify.count + 20_000,
+  );
+  expect(units('dbd')).toBe(5 * 6 * 50_000 + 50_000 + 10 * (50_000 + 100 * 64 * 11) + 20_000);
   expect(units('cross-label')).toBe(scoringUnits(PRESETS.default, size));
   expect(units('cross-label', 'default')).toBe(units('default'));
   expect(units('sce')).toBe(50_000);

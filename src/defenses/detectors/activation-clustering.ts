@@ -21,13 +21,16 @@ const MOST_STEPS = 100;
  * @throws PadFtError as `Model.features`
  */
 export function scoreByActivationClustering(input: PurifyInput): Promise<RowScores> {
-  return featureScores(input, (cloud) => {
-    const points = whitened(cloud);
-    const { centres, sizes } = twoMeans(points, streamSeed(input.seed, 'clusters'));
-    const small = (sizes[1] ?? 0) <= (sizes[0] ?? 0) ? 1 : 0;
-    const [own, other] = [centres[small], centres[1 - small]];
-    return points.map((point) => (own && other ? distance(point, other) - distance(point, own) : 0));
-  });
+  return featureScores(input, (cloud) => clusterScores(cloud, streamSeed(input.seed, 'clusters')));
+}
+
+/** How much nearer each row is to the centre of the smaller of two parts than to the other's. */
+export function clusterScores(cloud: Cloud, seed: number): readonly number[] {
+  const points = whitened(cloud);
+  const { centres, sizes } = twoMeans(points, seed);
+  const small = (sizes[1] ?? 0) <= (sizes[0] ?? 0) ? 1 : 0;
+  const [own, other] = [centres[small], centres[1 - small]];
+  return points.map((point) => (own && other ? distance(point, other) - distance(point, own) : 0));
 }
 
 function whitened(cloud: Cloud): Float64Array[] {

@@ -13,7 +13,7 @@ export async function featureScores(
 ): Promise<RowScores> {
   const labels = data.labels();
   const { onProgress: _, ...quiet } = evaluation;
-  const scores = await victim.score(data, { ...evaluation, alpha: settings.alpha });
+  const scores = await victim.score(data, { ...quiet, alpha: settings.alpha });
   const values = await victim.features(data, quiet);
   const width = values.length / data.count;
   const groups: number[][] = Array.from({ length: data.classes }, () => []);

@@ -1,6 +1,6 @@
 import type { PurifyInput, RowScores } from '../pad-ft/purify.js';
 import { featureScores } from './feature-scores.js';
-import { principalDirections, project } from './principal.js';
+import { type Cloud, principalDirections, project } from './principal.js';
 
 /**
  * Spectral signatures (Tran, Li and Madry, *Spectral Signatures in Backdoor Attacks*, NeurIPS 2018): inside each label the
@@ -11,9 +11,12 @@ import { principalDirections, project } from './principal.js';
  * @throws PadFtError as `Model.features`
  */
 export function scoreBySpectralSignatures(input: PurifyInput): Promise<RowScores> {
-  return featureScores(input, (cloud) => {
-    const found = principalDirections(cloud, 1);
-    const [along] = found.directions;
-    return cloud.rows.map((row) => (along === undefined ? 0 : project(cloud, row, found, along) ** 2));
-  });
+  return featureScores(input, spectralScores);
+}
+
+/** Each row's squared coordinate along the direction of widest spread. */
+export function spectralScores(cloud: Cloud): readonly number[] {
+  const found = principalDirections(cloud, 1);
+  const [along] = found.directions;
+  return cloud.rows.map((row) => (along === undefined ? 0 : project(cloud, row, found, along) ** 2));
 }

@@ -20,16 +20,19 @@ export async function scoreByStrip(input: PurifyInput): Promise<RowScores> {
   const labels = data.labels();
   const { onProgress, ...quiet } = evaluation;
   const scores = await victim.score(data, { ...quiet, alpha: settings.alpha });
-  // One more than asked for: a row that is drawn itself takes it in its own place.
-  const order = new Random(streamSeed(seed, 'strip')).permutation(data.count);
-  const drawn = order.subarray(0, Math.min(settings.overlays, data.count - 1) + 1);
+  const drawn = drawOverlays(data.count, settings.overlays, streamSeed(seed, 'strip'));
   const entropy = new Float64Array(data.count);
-  for (const [i, row] of drawn.entries()) {
-    (await entropiesUnder(victim, data, row, quiet)).forEach((value, of) => {
-      const spare = i === drawn.length - 1 && !drawn.subarray(0, i).includes(of);
-      if (of !== row && !spare) entropy[of]! += value / (drawn.length - 1);
-    });
-    onProgress?.(i + 1, drawn.length);
+  const pieces = Math.ceil(data.count / PIECE);
+  for (let piece = 0; piece < pieces; piece++) {
+    const rows = Uint32Array.from({ length: Math.min(PIECE, data.count - piece * PIECE) }, (_, i) => piece * PIECE + i);
+    using part = await data.subset(rows, quiet);
+    for (const [i, overlay] of drawn.entries()) {
+      const entropies = await entropiesUnder(victim, part, data.images(Uint32Array.of(overlay)), quiet);
+      for (const [at, row] of rows.entries()) {
+        if (liesOver(drawn, i, row)) entropy[row]! += entropies[at]! / (drawn.length - 1);
+      }
+      onProgress?.(piece * drawn.length + i + 1, pieces * drawn.length);
+    }
   }
   return {
     score: Float32Array.from(entropy, (value) => -value),
@@ -43,26 +46,29 @@ export async function scoreByStrip(input: PurifyInput): Promise<RowScores> {
 /** Rows a piece: their copies are in memory beside the data set. */
 const PIECE = 10_000;
 
-/** The entropy of the victim's answer to each row under one overlay, in bits. */
+/** Rows that are laid over the others, one more than asked for: a row that is drawn itself takes that in its own place. */
+export function drawOverlays(count: number, overlays: number, seed: number): Uint32Array {
+  return new Random(seed).permutation(count).subarray(0, Math.min(overlays, count - 1) + 1);
+}
+
+/** Whether the i-th of the drawn overlays counts for a row: as many for each, and none over itself. */
+export function liesOver(drawn: Uint32Array, i: number, row: number): boolean {
+  const last = drawn.length - 1;
+  return drawn[i] !== row && (i < last || drawn.subarray(0, last).includes(row));
+}
+
+/** The entropy of the victim's answer to each row of a piece under one overlay, in bits. */
 async function entropiesUnder(
   victim: Model,
-  data: Dataset,
-  overlay: number,
+  piece: Dataset,
+  overlay: Uint8Array,
   evaluation: EvaluationOptions,
 ): Promise<Float64Array> {
-  const pattern = Float32Array.from(data.images(Uint32Array.of(overlay)));
-  const labels = data.labels();
-  const entropies = new Float64Array(data.count);
-  for (let first = 0; first < data.count; first += PIECE) {
-    const rows = Uint32Array.from({ length: Math.min(PIECE, data.count - first) }, (_, i) => first + i);
-    using piece = await data.subset(rows, evaluation);
-    const all = Uint32Array.from({ length: rows.length }, (_, i) => i);
-    const trigger = { kind: 'add', pattern } as const;
-    using blended = await piece.withTrigger(all, trigger, labels.slice(first, first + rows.length), evaluation);
-    const logits = await victim.logits(blended, evaluation);
-    for (const i of all) entropies[first + i] = entropyOf(logits, i * data.classes, data.classes);
-  }
-  return entropies;
+  const all = Uint32Array.from({ length: piece.count }, (_, i) => i);
+  const trigger = { kind: 'add', pattern: Float32Array.from(overlay) } as const;
+  using blended = await piece.withTrigger(all, trigger, piece.labels(), evaluation);
+  const logits = await victim.logits(blended, evaluation);
+  return Float64Array.from(all, (i) => entropyOf(logits, i * piece.classes, piece.classes));
 }
 
 /** −Σ p log₂ p of a softmax over `count` logits from `start` on. */

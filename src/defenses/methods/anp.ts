@@ -7,8 +7,9 @@ import { callNative, runJob } from '../../native/job.js';
 import { loadAddon } from '../../native/load.js';
 import { integer, number } from '../../options.js';
 import { streamSeed } from '../../random.js';
-import { type Method, type MethodInput, requireClean } from './method.js';
-import { type Channel, normBefore, pruneWithin } from './prune.js';
+import { TRAINING_UNITS } from '../units.js';
+import { type Method, type MethodInput, naming, requireClean, workOn } from './method.js';
+import { type Channel, normBefore, pruneWithin, requireNorms } from './prune.js';
 
 export interface NeuronPruningSettings {
   readonly steps: number;
@@ -30,7 +31,8 @@ const STEP = 0.05;
  * learnt while the batch norms are disturbed against them; a channel whose mask ends low is one that the backdoor needs,
  * and its batch norm's scale is set to zero, the shift left, as published.
  *
- * The threshold rises in steps of 0.05 as long as the accuracy on the clean images stays within `maxAccDrop` of the victim's. The reference implementation looks at ACC and ASR on the test set for it; that is an oracle, and not read here.
+ * The threshold rises in steps of 0.05 as long as the accuracy on the clean images stays within `maxAccDrop` (in points) of
+ * the victim's. The reference implementation looks at ACC and ASR on the test set for it; that is an oracle, and not read here.
  */
 export const anp: Method<NeuronPruningSettings> = {
   name: 'anp',
@@ -72,6 +74,10 @@ export const anp: Method<NeuronPruningSettings> = {
     if (!(threshold > 0 && threshold < 1)) throw invalidOption('anp.threshold', 'a number in (0, 1)', threshold);
     number('anp.maxAccDrop', settings.maxAccDrop, 0, 1);
   },
+  fits: ({ victim }) => requireNorms('anp', victim),
+  // Three gradients a step; a look at every threshold.
+  units: ({ steps, batchSize, threshold }, { clean }) =>
+    3 * TRAINING_UNITS * steps * Math.min(batchSize, clean) + (1 + thresholdsUpTo(threshold).length) * clean,
   async run(input, settings) {
     const clean = requireClean(anp, input);
     const { onProgress: _, ...quiet } = input.evaluation;
@@ -81,17 +87,22 @@ export const anp: Method<NeuronPruningSettings> = {
       return Array.from({ length: count }, (_, index) => ({ norm, index }));
     });
     const { mask, loss, robustLoss } = await findMask(victim, clean, settings, input);
-    const portions = thresholdsUpTo(settings.threshold).map((threshold) => below(mask, threshold, channels));
+    const thresholds = thresholdsUpTo(settings.threshold);
+    const portions = thresholds.map((threshold) => below(mask, threshold, channels));
     const model = await victim.clone();
-    try {
+    return workOn(model, async () => {
       const { maxAccDrop } = settings;
-      const pruning = await pruneWithin(model, clean, portions, { kinds: ['weight'], maxAccDrop }, quiet);
-      const said = `${pruning.pruned} of ${channels.length} channels pruned after ${settings.steps} steps of their masks on ${clean.count} clean images`;
-      return { model, said, details: { ...pruning, channels: channels.length, loss, robustLoss } };
-    } catch (error) {
-      model.dispose();
-      throw error;
-    }
+      const { portion, ...pruning } = await pruneWithin(
+        model,
+        clean,
+        portions,
+        { kinds: ['weight'], maxAccDrop },
+        quiet,
+      );
+      const threshold = thresholds[portion - 1] ?? 0;
+      const said = `${pruning.pruned} of ${channels.length} channels pruned, those with a mask below ${threshold} after ${settings.steps} steps on ${clean.count} clean images`;
+      return { said, details: { ...pruning, threshold, channels: channels.length, loss, robustLoss } };
+    });
   },
 };
 
@@ -120,7 +131,9 @@ async function findMask(
     }),
   );
   try {
-    const result = await runJob(evaluation.signal, () => masker.steps({ steps }, evaluation.onProgress));
+    const result = await naming({ 'masks.learningRate': 'anp.learningRate' }, () =>
+      runJob(evaluation.signal, () => masker.steps({ steps }, evaluation.onProgress)),
+    );
     return { ...result, mask: callNative(() => masker.mask()) };
   } finally {
     callNative(() => masker.dispose());

@@ -1,8 +1,8 @@
-import { PadFtError } from '../../errors.js';
 import { fineTune } from '../pad-ft/fine-tune.js';
 import { padFtSettings, purify, requireEveryLabel } from '../pad-ft/index.js';
 import { checkTune, PRESETS, type TuneSettings } from '../pad-ft/options.js';
-import type { Method } from './method.js';
+import { scoringUnits, tuningUnits } from '../units.js';
+import { type Method, naming, requireTraining, workOn } from './method.js';
 
 /** The victim as it is: what every other row of a table is compared with. */
 export const none: Method<Record<never, never>> = {
@@ -14,6 +14,7 @@ export const none: Method<Record<never, never>> = {
   defaults: {},
   help: {},
   check: () => {},
+  units: () => 0,
   run: async ({ victim }) => ({ model: await victim.clone(), said: 'the victim as it is', details: {} }),
 };
 
@@ -48,8 +49,13 @@ export const classifierOnly: Method<ClassifierSettings> = {
     const { purify: purifier, holdout } = padFtSettings({ seed });
     return { purifier, holdout };
   },
-  async run({ victim, training, flip, seed, evaluation }, given) {
-    if (training === null) throw new PadFtError('ERR_OPTION', 'classifier-only works on the training set; give it');
+  units: (settings, { rows, classes }) => {
+    const { purify } = PRESETS.default;
+    return scoringUnits(PRESETS.default, { rows, classes }) + tuningUnits(settings, Math.min(rows, purify.count));
+  },
+  async run(input, given) {
+    const { victim, flip, seed, evaluation } = input;
+    const training = requireTraining(classifierOnly, input);
     const { onProgress: _, ...quiet } = evaluation;
     const settings = { ...given, flip };
     const { purified, suspects, verdict } = await purify(victim, training, padFtSettings({ seed }), quiet);
@@ -58,16 +64,14 @@ export const classifierOnly: Method<ClassifierSettings> = {
     using kept = await training.subset(purified, quiet);
     using planted = rows.length === 0 ? null : await training.subset(rows, quiet);
     const model = await victim.clone();
-    try {
-      const { first, last } = await fineTune({ model, purified: kept, suspects: planted, settings, seed, evaluation });
+    return await workOn(model, async () => {
+      const { first, last } = await naming({ 'tune.learningRate': 'classifier-only.learningRate' }, () =>
+        fineTune({ model, purified: kept, suspects: planted, settings, seed, evaluation }),
+      );
       return {
-        model,
         said: `the classifier alone trained on ${purified.length} purified rows; ${verdict.text}`,
         details: { verdict: verdict.text, purified: purified.length, suspects: rows.length, first, last },
       };
-    } catch (error) {
-      model.dispose();
-      throw error;
-    }
+    });
   },
 };

@@ -10,7 +10,8 @@ import { integer, number } from '../../options.js';
 import { streamSeed } from '../../random.js';
 import { learningRate } from '../../schedule.js';
 import { rankAscending } from '../../statistics.js';
-import { type Method, type MethodInput, newLike } from './method.js';
+import { TRAINING_UNITS } from '../units.js';
+import { labelsWithout, type Method, type MethodInput, naming, newLike, requireTraining, workOn } from './method.js';
 
 export interface DbdSettings {
   readonly contrastiveEpochs: number;
@@ -40,7 +41,7 @@ export interface DbdSettings {
   readonly cropPadding: number;
 }
 
-/** DBD's own, and SimCLR's and MixMatch's where it leaves a choice to them. */
+/** The authors' configuration. */
 const DEFAULTS: DbdSettings = {
   contrastiveEpochs: 100,
   contrastiveBatchSize: 512,
@@ -54,7 +55,7 @@ const DEFAULTS: DbdSettings = {
   warmUpBatchSize: 128,
   warmUpLearningRate: 0.002,
   alpha: 0.1,
-  semiEpochs: 100,
+  semiEpochs: 190,
   semiSteps: 1024,
   semiBatchSize: 64,
   semiLearningRate: 0.002,
@@ -88,10 +89,11 @@ interface Stage extends MethodInput {
  * backbone, by which labels that do not fit the image show in their loss; last the whole by MixMatch, on the half of the
  * rows whose labels fit best and on the others without theirs. Of the victim only the shape and the normalisation are taken.
  *
- * The learning rate of SimCLR falls to 0 over the epochs that are run (the authors ran the first hundred of a cosine over a
- * thousand); crops are padded with black, as in all training here; features of the warm-up come from the images as they
- * are. Rows are ordered by their log-odds, which SCE falls with and which do not saturate. No test image is looked at: the
- * last epoch is taken.
+ * Otherwise than the authors' code: the learning rate of SimCLR falls to 0 over the epochs that are run (they ran the first
+ * hundred of a cosine over a thousand); views are cropped bilinearly and not blurred; MixMatch's crops are padded with black,
+ * as in all training here; features of the warm-up come from the images as they are, and warm-up and MixMatch each start
+ * Adam anew. As there, MixMatch neither averages nor decays the weights, which its own paper does. Rows are ordered by their
+ * log-odds, which SCE falls with and which do not saturate. No test image is looked at: the last epoch is taken.
  */
 export const dbd: Method<DbdSettings> = {
   name: 'dbd',
@@ -147,26 +149,31 @@ export const dbd: Method<DbdSettings> = {
     integer('dbd.cropPadding', settings.cropPadding, 0, 64);
   },
   fits: ({ training }, settings) => {
-    if (training !== null) checkBatches(settings, training.count);
+    if (training === null) return;
+    checkBatches(settings, training.count);
+    checkImages(training);
   },
+  // Two views of a row; the features for the warm-up; for MixMatch a score of every row an epoch, and three batches a step,
+  // two of which are looked at before.
+  units: (settings, { rows }) =>
+    2 * TRAINING_UNITS * settings.contrastiveEpochs * rows +
+    rows +
+    settings.semiEpochs * (rows + settings.semiSteps * settings.semiBatchSize * (3 * TRAINING_UNITS + 2)),
   async run(input, settings) {
-    const { victim, training, evaluation } = input;
-    if (training === null) throw new PadFtError('ERR_OPTION', 'dbd works on the training set; give it');
+    const { victim, evaluation } = input;
+    const training = requireTraining(dbd, input);
     const epochs = settings.contrastiveEpochs + settings.warmUpEpochs + settings.semiEpochs;
     let done = 0;
     const onEpoch = () => evaluation.onProgress?.(++done, epochs);
     const model = newLike(victim, input.seed);
     const stage = { ...input, model, training, settings, onEpoch };
-    try {
+    return workOn(model, async () => {
       const contrastive = await contrast(stage);
       const warmUp = await warmUpClassifier(stage);
       const semi = await mixMatch(stage);
       const said = `trained anew on ${counted(training.count, 'row')}, for ${settings.contrastiveEpochs} epochs without labels and ${settings.semiEpochs} with those of the ${counted(semi.labelled, 'row')} that fit best`;
-      return { model, said, details: { contrastive, warmUp, semi } };
-    } catch (error) {
-      model.dispose();
-      throw error;
-    }
+      return { said, details: { contrastive, warmUp, semi } };
+    });
   },
 };
 
@@ -187,6 +194,19 @@ function checkBatches(settings: DbdSettings, rows: number): void {
     const expected = `at most the rows of either part, ${labelled} labelled and ${rows - labelled} others`;
     throw invalidOption('dbd.semiBatchSize', expected, semiBatchSize);
   }
+}
+
+/** The views are coloured, and what no row is labelled cannot be learnt. ERR_DATA */
+function checkImages(training: Dataset): void {
+  const { channels, classes } = training.shape;
+  if (channels !== 3) {
+    const message = `dbd: expected images of 3 channels, whose colours its views change, got ${channels}; take another method`;
+    throw new PadFtError('ERR_DATA', message, { details: { channels } });
+  }
+  const missing = labelsWithout(training, classes);
+  if (missing.length === 0) return;
+  const message = `dbd: ${counted(missing.length, 'class', 'classes')} of ${classes} without a row (${missing[0]} is the first): a network trained anew would never name it; add rows, or take a method that repairs the victim`;
+  throw new PadFtError('ERR_DATA', message, { details: { missing } });
 }
 
 function precisionOf({ evaluation, model }: Stage, purpose: Purpose) {
@@ -214,7 +234,10 @@ async function contrast(stage: Stage): Promise<{ readonly first: number; readonl
         ...{ batchSize: settings.contrastiveBatchSize, learningRate: rate, precision },
         seed: streamSeed(seed, 'views') + epoch,
       };
-      losses.push((await runJob(evaluation.signal, () => trainer.epoch(training.native, options))).loss);
+      const { loss } = await naming({ 'contrastive.learningRate': 'dbd.contrastiveLearningRate' }, () =>
+        runJob(evaluation.signal, () => trainer.epoch(training.native, options)),
+      );
+      losses.push(loss);
       stage.onEpoch();
     }
     return { first: losses[0] as number, last: losses.at(-1) as number };
@@ -233,8 +256,8 @@ async function warmUpClassifier(stage: Stage): Promise<Omit<WarmUpResult, 'secon
     precision: precisionOf(stage, 'fitting'),
     featureBatchSize: evaluation.batchSize ?? 256,
   };
-  const { loss, accuracy } = await runJob(evaluation.signal, () =>
-    model.native.warmUpClassifier(training.native, options),
+  const { loss, accuracy } = await naming({ 'warmUp.learningRate': 'dbd.warmUpLearningRate' }, () =>
+    runJob(evaluation.signal, () => model.native.warmUpClassifier(training.native, options)),
   );
   for (let epoch = 0; epoch < settings.warmUpEpochs; epoch++) stage.onEpoch();
   return { loss, accuracy };
@@ -276,7 +299,9 @@ async function mixMatch(stage: Stage): Promise<SemiOutcome> {
         seed: streamSeed(seed, 'mix') + epoch,
       };
       const rows = labelled;
-      const result = await runJob(evaluation.signal, () => trainer.epoch(training.native, rows, options));
+      const result = await naming({ 'mixmatch.learningRate': 'dbd.semiLearningRate' }, () =>
+        runJob(evaluation.signal, () => trainer.epoch(training.native, rows, options)),
+      );
       losses.push({ labelled: result.labelledLoss, unlabelled: result.unlabelledLoss });
       stage.onEpoch();
     }

@@ -6,7 +6,9 @@ import { callNative, runJob } from '../../native/job.js';
 import { loadAddon } from '../../native/load.js';
 import { integer, number } from '../../options.js';
 import { streamSeed } from '../../random.js';
-import { learningRate } from '../../schedule.js';
+import { learningRate, type ScheduleName } from '../../schedule.js';
+import { TRAINING_UNITS } from '../units.js';
+import { naming } from './method.js';
 
 /** How a whole network is trained further on clean images: SGD, cosine, random crops and mirrors as in training. */
 export interface WholeSettings {
@@ -47,20 +49,27 @@ export function checkWhole(name: string, settings: WholeSettings): void {
   integer(`${name}.cropPadding`, settings.cropPadding, 0, 64);
 }
 
+/** Forward units of `fineTuneWhole` on so many images. */
+export function wholeUnits({ epochs }: Pick<WholeSettings, 'epochs'>, images: number): number {
+  return TRAINING_UNITS * epochs * images;
+}
+
 /** What training the whole network needs to know besides its settings. */
 export interface WholeRun {
   readonly flip: boolean;
   readonly seed: number;
   readonly evaluation: EvaluationOptions;
+  /** What the method calls its learning rate, for errors: `ft.learningRate`. */
+  readonly rateOption: string;
   /** What a step descends; the cross-entropy when left out. */
   readonly objective?: Partial<Objective> | undefined;
+  /** Defaults to cosine, BackdoorBench's. */
+  readonly schedule?: ScheduleName | undefined;
 }
 
 const CROSS_ENTROPY: Objective = {
   labelSmoothing: 0,
   ascentBelow: null,
-  ascend: false,
-  holdStatistics: false,
   radius: 0,
   teacher: null,
   attention: [],
@@ -83,7 +92,7 @@ export async function fineTuneWhole(
   model: Model,
   data: Dataset,
   settings: WholeSettings,
-  { flip, seed, evaluation, objective }: WholeRun,
+  { flip, seed, evaluation, rateOption, objective, schedule = 'cosine' }: WholeRun,
 ): Promise<WholeHistory> {
   const { momentum, weightDecay, epochs, cropPadding, learningRate: peak } = settings;
   const precision = resolvePrecision(evaluation.precision ?? 'auto', model.device, 'training');
@@ -98,9 +107,11 @@ export async function fineTuneWhole(
   try {
     const history: WholeEpoch[] = [];
     for (let epoch = 0; epoch < epochs; epoch++) {
-      const rates = learningRate('cosine', peak, epoch, epochs);
+      const rates = learningRate(schedule, peak, epoch, epochs);
       const own = { ...options, learningRate: rates, seed: streamSeed(seed, 'shuffle') + epoch };
-      const { loss, correct, count } = await runJob(evaluation.signal, () => trainer.epoch(data.native, own));
+      const { loss, correct, count } = await naming({ 'train.learningRate': rateOption }, () =>
+        runJob(evaluation.signal, () => trainer.epoch(data.native, own)),
+      );
       history.push({ loss, accuracy: correct / count });
       evaluation.onProgress?.(epoch + 1, epochs);
     }

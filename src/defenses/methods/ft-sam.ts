@@ -1,6 +1,13 @@
 import { number } from '../../options.js';
-import { checkWhole, fineTuneWhole, WHOLE_DEFAULTS, WHOLE_HELP, type WholeSettings } from './fine-tune-whole.js';
-import { type Method, requireClean } from './method.js';
+import {
+  checkWhole,
+  fineTuneWhole,
+  WHOLE_DEFAULTS,
+  WHOLE_HELP,
+  type WholeSettings,
+  wholeUnits,
+} from './fine-tune-whole.js';
+import { type Method, requireClean, workOn } from './method.js';
 
 export interface SharpnessSettings extends WholeSettings {
   readonly radius: number;
@@ -20,6 +27,7 @@ export const ftSam: Method<SharpnessSettings> = {
   paper: 'Zhu et al., Enhancing Fine-Tuning Based Backdoor Defense with SAM, ICCV 2023',
   needs: { training: false, clean: true },
   computes: ['training'],
+  note: 'BackdoorBench draws equally many clean images of each class for it, here not',
   defaults: { ...WHOLE_DEFAULTS, radius: 2, labelSmoothing: 0.1 },
   help: {
     ...WHOLE_HELP,
@@ -31,22 +39,22 @@ export const ftSam: Method<SharpnessSettings> = {
     number('ft-sam.radius', settings.radius, 0, 1e6);
     number('ft-sam.labelSmoothing', settings.labelSmoothing, 0, 0.5);
   },
+  // Every step takes two gradients.
+  units: (settings, { clean }) => 2 * wholeUnits(settings, clean),
   async run(input, settings) {
     const clean = requireClean(ftSam, input);
     const model = await input.victim.clone();
-    try {
+    return workOn(model, async () => {
       const { radius } = settings;
       // The core's smoothing, PyTorch's, spreads its share over all classes, the label's own among them.
       const labelSmoothing = Math.min(0.999999, (settings.labelSmoothing * clean.classes) / (clean.classes - 1));
       const { first, last } = await fineTuneWhole(model, clean, settings, {
         ...input,
+        rateOption: 'ft-sam.learningRate',
         objective: { radius, labelSmoothing },
       });
       const said = `every weight trained on ${clean.count} clean images for ${settings.epochs} epochs by SAM of radius ${radius}`;
-      return { model, said, details: { first, last } };
-    } catch (error) {
-      model.dispose();
-      throw error;
-    }
+      return { said, details: { first, last } };
+    });
   },
 };

@@ -1,5 +1,12 @@
-import { checkWhole, fineTuneWhole, WHOLE_DEFAULTS, WHOLE_HELP, type WholeSettings } from './fine-tune-whole.js';
-import { type Method, requireClean } from './method.js';
+import {
+  checkWhole,
+  fineTuneWhole,
+  WHOLE_DEFAULTS,
+  WHOLE_HELP,
+  type WholeSettings,
+  wholeUnits,
+} from './fine-tune-whole.js';
+import { type Method, requireClean, workOn } from './method.js';
 
 /** Fine-tuning of every weight on clean images, as BackdoorBench's FT does it (5 % of the clean training set there). */
 export const ft: Method<WholeSettings> = {
@@ -11,16 +18,14 @@ export const ft: Method<WholeSettings> = {
   defaults: WHOLE_DEFAULTS,
   help: WHOLE_HELP,
   check: (settings) => checkWhole('ft', settings),
+  units: (settings, { clean }) => wholeUnits(settings, clean),
   async run(input, settings) {
     const clean = requireClean(ft, input);
     const model = await input.victim.clone();
-    try {
-      const { first, last } = await fineTuneWhole(model, clean, settings, input);
+    return workOn(model, async () => {
+      const { first, last } = await fineTuneWhole(model, clean, settings, { ...input, rateOption: 'ft.learningRate' });
       const said = `every weight trained on ${clean.count} clean images for ${settings.epochs} epochs`;
-      return { model, said, details: { first, last } };
-    } catch (error) {
-      model.dispose();
-      throw error;
-    }
+      return { said, details: { first, last } };
+    });
   },
 };

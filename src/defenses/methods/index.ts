@@ -1,4 +1,5 @@
 import { choice, onlyKnown, withDefaults } from '../../options.js';
+import { abl } from './abl.js';
 import { anp } from './anp.js';
 import { classifierOnly, none } from './controls.js';
 import { dbd } from './dbd.js';
@@ -19,6 +20,7 @@ export const METHODS = {
   fp,
   nad,
   anp,
+  abl,
   dbd,
 } as const;
 

@@ -26,6 +26,13 @@ export interface MethodOutcome {
   readonly details: Readonly<Record<string, unknown>>;
 }
 
+/** What there is to work on, for an estimate: rows of the training set, clean images (0 for a method that gets none). */
+export interface GivenSizes {
+  readonly rows: number;
+  readonly clean: number;
+  readonly classes: number;
+}
+
 /** Another way to repair a victim, to compare with. */
 export interface Method<Settings extends object = object> {
   readonly name: string;
@@ -41,11 +48,40 @@ export interface Method<Settings extends object = object> {
   readonly help: { readonly [K in keyof Settings]: string };
   /** ERR_OPTION naming the first field out of range. */
   readonly check: (settings: Settings) => void;
-  /** Refuses what does not fit the data, before anything is written. */
-  readonly fits?: ((input: Pick<MethodInput, 'training' | 'clean'>, settings: Settings) => void) | undefined;
+  /** Refuses what does not fit the victim or the data, before anything is written. */
+  readonly fits?: ((input: Pick<MethodInput, 'victim' | 'training' | 'clean'>, settings: Settings) => void) | undefined;
   /** Settings of PAD-FT that it works by, besides its own: a cached result depends on them too. */
   readonly basis?: ((seed: number) => unknown) | undefined;
+  /** In which it differs from how it is commonly run, for those who compare tables. */
+  readonly note?: string | undefined;
+  /** About what it costs, in forward units. */
+  readonly units: (settings: Settings, given: GivenSizes) => number;
   readonly run: (input: MethodInput, settings: Settings) => Promise<MethodOutcome>;
+}
+
+/** Works on a model of the method's own, and disposes of it when the work fails: what is handed back is whole. */
+export async function workOn(model: Model, work: () => Promise<Omit<MethodOutcome, 'model'>>): Promise<MethodOutcome> {
+  try {
+    return { model, ...(await work()) };
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+/**
+ * Runs a part of the core that names its options by words of its own: an error then names the method's option,
+ * `ft.learningRate` and not `train.learningRate`.
+ */
+export async function naming<T>(options: Readonly<Record<string, string>>, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof PadFtError)) throw error;
+    const message = Object.entries(options).reduce((text, [own, name]) => text.replaceAll(own, name), error.message);
+    if (message === error.message) throw error;
+    throw new PadFtError(error.code, message, { cause: error.cause, details: error.details });
+  }
 }
 
 /**
@@ -61,14 +97,25 @@ export function requireClean(
     const message = `clean: ${method.name} needs images known to be clean: name a folder of them, or take a method that needs none`;
     throw new PadFtError('ERR_OPTION', message, { details: { path: 'clean', method: method.name } });
   }
-  const seen = new Set(clean.labels());
-  const missing = Array.from({ length: victim.classes }, (_, label) => label).filter((label) => !seen.has(label));
+  const missing = labelsWithout(clean, victim.classes);
   if (missing.length > 0) {
     const [first] = missing;
     const message = `clean: ${counted(missing.length, 'class', 'classes')} of ${victim.classes} without an image (${first} is the first): ${method.name} would unlearn what it never sees; add images of every class`;
     throw new PadFtError('ERR_DATA', message, { details: { missing } });
   }
   return clean;
+}
+
+/** Those of 0 … classes − 1 that no row is labelled. */
+export function labelsWithout(data: Dataset, classes: number): readonly number[] {
+  const seen = new Set(data.labels());
+  return Array.from({ length: classes }, (_, label) => label).filter((label) => !seen.has(label));
+}
+
+/** The training set of a method that works on it. ERR_OPTION without one. */
+export function requireTraining({ name }: Pick<Method, 'name'>, { training }: Pick<MethodInput, 'training'>): Dataset {
+  if (training === null) throw new PadFtError('ERR_OPTION', `training: ${name} works on the training set; give it`);
+  return training;
 }
 
 /**

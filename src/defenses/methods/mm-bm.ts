@@ -3,7 +3,8 @@ import { PadFtError } from '../../errors.js';
 import { integer, number } from '../../options.js';
 import { clip } from '../pad-ft/clip.js';
 import { type ClipSettings, PRESETS } from '../pad-ft/options.js';
-import { type Method, type MethodInput, requireClean } from './method.js';
+import { TRAINING_UNITS } from '../units.js';
+import { type Method, type MethodInput, naming, requireClean, workOn } from './method.js';
 
 export interface MmBmSettings extends Pick<ClipSettings, 'steps' | 'batchSize' | 'learningRate' | 'lambda'> {
   readonly perLabel: number;
@@ -13,8 +14,9 @@ const PUBLISHED = PRESETS.paper.clip;
 
 /**
  * MM-BD's mitigation, MM-BM (Wang et al., S&P 2024): one bound a channel on its largest activation, fitted with the published
- * constants and controller on the first `perLabel` clean images of each class, 50 as published, that the victim classifies right; the weights stay as
- * they are. The paper's rival.
+ * constants and controller on the first `perLabel` clean images of each class, 50 as published, that the victim classifies
+ * right; the weights stay as they are. The paper's rival. The published code bounds three places, the stem and the first two
+ * stages; here it is every ReLU, as in PAD-FT's own reading of it, so that the two differ in the images alone.
  */
 export const mmBm: Method<MmBmSettings> = {
   name: 'mm-bm',
@@ -22,6 +24,7 @@ export const mmBm: Method<MmBmSettings> = {
   paper: 'H. Wang et al., MM-BD, IEEE S&P 2024',
   needs: { training: false, clean: true },
   computes: ['fitting'],
+  note: 'bounds at every ReLU; the published code has them at the stem and the first two stages',
   defaults: {
     steps: PUBLISHED.steps,
     batchSize: PUBLISHED.batchSize,
@@ -43,29 +46,37 @@ export const mmBm: Method<MmBmSettings> = {
     integer('mm-bm.perLabel', settings.perLabel, 1, 1e9);
     number('mm-bm.lambda', settings.lambda, 0, 1e12);
   },
+  units: ({ steps, batchSize, perLabel }, { clean, classes }) =>
+    clean + TRAINING_UNITS * steps * Math.min(batchSize, clean, perLabel * classes),
   basis: () => PUBLISHED,
   async run(input, settings) {
     const { perLabel, steps, batchSize, learningRate, lambda } = settings;
     using clean = await classifiedRight(input, perLabel);
     const model = await input.victim.clone();
-    try {
-      const { looks } = await clip({
-        ...{ model, purified: clean, suspects: null, heldOut: null, maxAccDrop: 1, accuracyPrice: 0, seed: input.seed },
-        settings: { ...PUBLISHED, steps, batchSize, learningRate, lambda },
-        evaluation: input.evaluation,
-      });
+    return workOn(model, async () => {
+      const { looks } = await naming({ 'clip.learningRate': 'mm-bm.learningRate' }, () =>
+        clip({
+          ...{
+            model,
+            purified: clean,
+            suspects: null,
+            heldOut: null,
+            maxAccDrop: 1,
+            accuracyPrice: 0,
+            seed: input.seed,
+          },
+          settings: { ...PUBLISHED, steps, batchSize, learningRate, lambda },
+          evaluation: input.evaluation,
+        }),
+      );
       const last = looks.at(-1);
       const kept =
         last === undefined ? '' : `; ${(100 * last.accuracy).toFixed(1)} % of those are still classified right`;
       return {
-        model,
         said: `bounds at ${model.sites.length} sites, fitted on ${clean.count} clean images${kept}`,
         details: { looks },
       };
-    } catch (error) {
-      model.dispose();
-      throw error;
-    }
+    });
   },
 };
 

@@ -7,8 +7,9 @@ import {
   WHOLE_DEFAULTS,
   WHOLE_HELP,
   type WholeSettings,
+  wholeUnits,
 } from './fine-tune-whole.js';
-import { type Method, requireClean } from './method.js';
+import { type Method, requireClean, workOn } from './method.js';
 
 export interface DistillationSettings extends WholeSettings {
   readonly teacherEpochs: number;
@@ -20,7 +21,9 @@ export interface DistillationSettings extends WholeSettings {
  * NAD (Li, Lyu, Koren, Lyu, Li and Ma, *Neural Attention Distillation*, ICLR 2021): a copy of the victim fine-tuned on the
  * clean images is the teacher; the victim is then trained on them too, while the attention at the end of its third and
  * fourth stage is drawn to the teacher's. Teacher and student see the same augmented images; the teacher is in evaluation
- * mode. Epochs and weight decay are BackdoorBench's for this method, the learning rate falls by a cosine.
+ * mode. Epochs are BackdoorBench's for this method; the cosine is ours, where it keeps the student's rate. It has a third
+ * term, of maps after the average pool: one value each, of which a normalised map is always 1, so that the term is always
+ * zero. It is left out.
  */
 export const nad: Method<DistillationSettings> = {
   name: 'nad',
@@ -28,7 +31,7 @@ export const nad: Method<DistillationSettings> = {
   paper: 'Li et al., Neural Attention Distillation, ICLR 2021',
   needs: { training: false, clean: true },
   computes: ['training'],
-  defaults: { ...WHOLE_DEFAULTS, weightDecay: 1e-4, epochs: 10, teacherEpochs: 10, attention3: 500, attention4: 1000 },
+  defaults: { ...WHOLE_DEFAULTS, epochs: 10, teacherEpochs: 10, attention3: 500, attention4: 1000 },
   help: {
     ...WHOLE_HELP,
     epochs: 'passes of the student over the clean images',
@@ -42,6 +45,9 @@ export const nad: Method<DistillationSettings> = {
     number('nad.attention3', settings.attention3, 0, 1e12);
     number('nad.attention4', settings.attention4, 0, 1e12);
   },
+  // The student's steps look at the teacher too.
+  units: (settings, { clean }) =>
+    wholeUnits({ epochs: settings.teacherEpochs }, clean) + wholeUnits(settings, clean) + settings.epochs * clean,
   async run(input, settings) {
     const clean = requireClean(nad, input);
     const { teacherEpochs, epochs, attention3, attention4 } = settings;
@@ -53,22 +59,21 @@ export const nad: Method<DistillationSettings> = {
       { ...settings, epochs: teacherEpochs },
       {
         ...input,
+        rateOption: 'nad.learningRate',
         seed: streamSeed(input.seed, 'teacher'),
         evaluation: partOf(input.evaluation, 0, total),
       },
     );
     const model = await input.victim.clone();
-    try {
+    return workOn(model, async () => {
       const { first, last } = await fineTuneWhole(model, clean, settings, {
         ...input,
+        rateOption: 'nad.learningRate',
         evaluation: partOf(input.evaluation, teacherEpochs, total),
         objective: { teacher: teacher.native, attention: [attention3, attention4] },
       });
       const said = `every weight trained on ${clean.count} clean images for ${epochs} epochs towards the attention of a copy trained for ${teacherEpochs}`;
-      return { model, said, details: { teacher: taught.last, first, last } };
-    } catch (error) {
-      model.dispose();
-      throw error;
-    }
+      return { said, details: { teacher: taught.last, first, last } };
+    });
   },
 };

@@ -16,14 +16,20 @@ export interface Channel {
  *
  * @throws PadFtError ERR_MODEL when the site's name does not say
  */
-export function normBefore(method: string, victim: Model, site: string | undefined): string {
-  if (site === undefined || !/\.relu\d+$/.test(site)) {
-    throw new PadFtError(
-      'ERR_MODEL',
-      `${method}: ${victim.name} has no batch norm before ${site ?? 'a ReLU'} to prune by`,
-    );
+export function normBefore(method: string, victim: Pick<Model, 'name'>, site: string | undefined): string {
+  if (site === undefined || !SITE.test(site)) {
+    const message = `${method}: ${victim.name} has no batch norm before ${site ?? 'a ReLU'}, and ${method} prunes by its scale: take a method that does not prune`;
+    throw new PadFtError('ERR_MODEL', message, { details: { site: site ?? null } });
   }
-  return site.replace(/relu(\d+)$/, 'bn$1');
+  return site.replace(SITE, 'bn$1');
+}
+
+const SITE = /relu(\d+)$/;
+
+/** Refuses a model of whose sites one has no batch norm before it, or that has none. ERR_MODEL */
+export function requireNorms(method: string, victim: Pick<Model, 'name' | 'sites'>): void {
+  const sites = victim.sites.length === 0 ? [undefined] : victim.sites.map(({ name }) => name);
+  for (const site of sites) normBefore(method, victim, site);
 }
 
 /** The state with these channels' entries of a batch norm (`weight`, `bias`) set to zero. */
@@ -47,7 +53,9 @@ export function prunedState(
 }
 
 export interface Pruning {
+  /** Channels that are pruned: those of the `portion`-th portion, counted from 1; 0 where even the first cost too much. */
   readonly pruned: number;
+  readonly portion: number;
   /** Accuracy on the clean images before and after. */
   readonly before: number;
   readonly after: number;
@@ -68,13 +76,15 @@ export async function pruneWithin(
   const accuracyNow = async () => accuracy(await model.predict(clean, evaluation), clean.labels());
   const state = await model.state();
   const before = await accuracyNow();
-  let kept: { readonly channels: readonly Channel[]; readonly accuracy: number } = { channels: [], accuracy: before };
-  for (const channels of portions) {
-    await model.loadState(prunedState(state, channels, kinds));
-    const now = await accuracyNow();
+  let kept = { channels: [] as readonly Channel[], portion: 0, accuracy: before };
+  for (const [i, channels] of portions.entries()) {
+    // Portions grow: as long as the last kept one is pruned no more than it.
+    const grown = channels.length > kept.channels.length;
+    if (grown) await model.loadState(prunedState(state, channels, kinds));
+    const now = grown ? await accuracyNow() : kept.accuracy;
     if (now < before - maxAccDrop) break;
-    kept = { channels, accuracy: now };
+    kept = { channels, portion: i + 1, accuracy: now };
   }
   await model.loadState(prunedState(state, kept.channels, kinds));
-  return { pruned: kept.channels.length, before, after: kept.accuracy };
+  return { pruned: kept.channels.length, portion: kept.portion, before, after: kept.accuracy };
 }

@@ -1,0 +1,141 @@
+import { invalidOption } from '../../errors.js';
+import { integer, number } from '../../options.js';
+import { type StreamName, streamSeed } from '../../random.js';
+import { rankAscending } from '../../statistics.js';
+import {
+  checkWhole,
+  fineTuneWhole,
+  partOf,
+  WHOLE_HELP,
+  type WholeRun,
+  type WholeSettings,
+  wholeUnits,
+} from './fine-tune-whole.js';
+import { type Method, newLike, requireTraining, workOn } from './method.js';
+
+export interface AntiBackdoorSettings extends WholeSettings {
+  readonly isolationEpochs: number;
+  readonly isolationLearningRate: number;
+  readonly ascentBelow: number;
+  readonly isolationShare: number;
+  readonly unlearningEpochs: number;
+  readonly unlearningLearningRate: number;
+}
+
+/**
+ * ABL (Li, Lyu, Koren, Lyu, Li and Ma, *Anti-Backdoor Learning*, NeurIPS 2021): trains a network of the victim's shape anew
+ * from the poisoned set. First with local gradient ascent, which keeps batches from being learnt further than a loss of
+ * `ascentBelow` and leaves planted rows, learnt fastest, lowest; the rows of lowest loss are isolated. Then on the others.
+ * Last the loss of the isolated rows alone is climbed, as the reference implementations do it; the paper's eq. 4 also
+ * descends that of the others. A loss that is climbed has no end, so the last part is short.
+ *
+ * Losses that isolate rows are those in evaluation mode, of the rows as the set numbers them. The learning rate of the middle part falls by a cosine; the reference divides it by ten for the last third.
+ * No epoch is chosen by accuracy: the last counts.
+ */
+export const abl: Method<AntiBackdoorSettings> = {
+  name: 'abl',
+  title: 'ABL: trained anew, rows learnt first isolated and unlearnt',
+  paper: 'Li et al., Anti-Backdoor Learning, NeurIPS 2021',
+  needs: { training: true, clean: false },
+  computes: ['training', 'scoring'],
+  defaults: {
+    isolationEpochs: 10,
+    isolationLearningRate: 0.1,
+    ascentBelow: 0.5,
+    isolationShare: 0.01,
+    epochs: 60,
+    learningRate: 0.1,
+    unlearningEpochs: 5,
+    unlearningLearningRate: 5e-4,
+    batchSize: 128,
+    momentum: 0.9,
+    weightDecay: 1e-4,
+    cropPadding: 4,
+  },
+  help: {
+    ...WHOLE_HELP,
+    isolationEpochs: 'passes with local gradient ascent, before rows are isolated',
+    isolationLearningRate: 'of these',
+    ascentBelow: 'a batch whose mean loss is below is climbed and not descended',
+    isolationShare: 'share of the rows that is isolated, in (0, 1)',
+    epochs: 'passes over the other rows',
+    learningRate: 'peak of their cosine schedule',
+    unlearningEpochs: 'passes over the isolated rows, up their loss',
+    unlearningLearningRate: 'of these',
+    batchSize: 'rows a step',
+  },
+  check(settings) {
+    checkWhole('abl', settings);
+    integer('abl.isolationEpochs', settings.isolationEpochs, 1, 1e6);
+    number('abl.isolationLearningRate', settings.isolationLearningRate, 0, 1e6);
+    number('abl.ascentBelow', settings.ascentBelow, 0, 1e6);
+    number('abl.isolationShare', settings.isolationShare, 0, 1);
+    integer('abl.unlearningEpochs', settings.unlearningEpochs, 1, 1e6);
+    number('abl.unlearningLearningRate', settings.unlearningLearningRate, 0, 1e6);
+  },
+  fits: ({ training }, settings) => {
+    if (training === null) return;
+    const isolated = isolatedCount(settings, training.count);
+    if (isolated >= 2 && training.count - isolated >= 2) return;
+    const range = `a share of the ${training.count} rows that leaves two at least on either side`;
+    throw invalidOption('abl.isolationShare', range, settings.isolationShare);
+  },
+  units(settings, { rows }) {
+    const { isolationEpochs, epochs, unlearningEpochs } = settings;
+    const isolated = isolatedCount(settings, rows);
+    return (
+      wholeUnits({ epochs: isolationEpochs }, rows) +
+      rows +
+      wholeUnits({ epochs }, rows - isolated) +
+      wholeUnits({ epochs: unlearningEpochs }, isolated)
+    );
+  },
+  async run(input, settings) {
+    const { victim, seed, evaluation, flip } = input;
+    const training = requireTraining(abl, input);
+    const { onProgress: _, ...quiet } = evaluation;
+    const { isolationEpochs, epochs, unlearningEpochs } = settings;
+    const total = isolationEpochs + epochs + unlearningEpochs;
+    const part = (stream: StreamName, before: number, rateOption: string): WholeRun => {
+      return { flip, seed: streamSeed(seed, stream), rateOption, evaluation: partOf(evaluation, before, total) };
+    };
+    const model = newLike(victim, seed);
+    return workOn(model, async () => {
+      const fast = { ...settings, epochs: isolationEpochs, learningRate: settings.isolationLearningRate };
+      const isolation = await fineTuneWhole(model, training, fast, {
+        ...part('isolation', 0, 'abl.isolationLearningRate'),
+        objective: { ascentBelow: settings.ascentBelow },
+        schedule: 'constant',
+      });
+      const isolated = isolatedCount(settings, training.count);
+      // Cross-entropy falls as the log-odds of the given label rise.
+      const order = rankAscending((await model.score(training, quiet)).logOdds);
+      const first = order.slice(training.count - isolated);
+      using rest = await training.subset(order.slice(0, training.count - isolated), quiet);
+      const learning = await fineTuneWhole(
+        model,
+        rest,
+        settings,
+        part('learning', isolationEpochs, 'abl.learningRate'),
+      );
+      using climbed = await training.subset(first, quiet);
+      const slow = { ...settings, epochs: unlearningEpochs, learningRate: settings.unlearningLearningRate };
+      const unlearning = await fineTuneWhole(model, climbed, slow, {
+        ...part('unlearning', isolationEpochs + epochs, 'abl.unlearningLearningRate'),
+        objective: { ascentBelow: ALWAYS },
+        schedule: 'constant',
+      });
+      const said = `trained anew for ${isolationEpochs} and ${epochs} epochs; the ${isolated} rows learnt first isolated, and unlearnt for ${unlearningEpochs}`;
+      const figures = { isolation: isolation.last, learning: learning.last, unlearning };
+      return { said, details: { isolated: Array.from(first), ...figures } };
+    });
+  },
+};
+
+/** No mean loss reaches this: every batch is climbed. */
+const ALWAYS = 1e6;
+
+/** Rows that are isolated. */
+function isolatedCount({ isolationShare }: Pick<AntiBackdoorSettings, 'isolationShare'>, rows: number): number {
+  return Math.round(isolationShare * rows);
+}
