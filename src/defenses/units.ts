@@ -1,5 +1,5 @@
 import { SETTLE_INTERVAL, SUSPECTS_SHOWN } from './pad-ft/clip.js';
-import type { ClipSettings, PadFtSettings, TuneSettings } from './pad-ft/options.js';
+import type { ClipSettings, TuneSettings } from './pad-ft/options.js';
 
 /**
  * What computing costs before it is done, in forward units: one image once through the victim's network. An estimate for
@@ -8,23 +8,6 @@ import type { ClipSettings, PadFtSettings, TuneSettings } from './pad-ft/options
 
 /** A pass forward and back: the backward pass costs about two forward ones. */
 export const TRAINING_UNITS = 3;
-
-/** Units of scoring every row for purification. */
-export function scoringUnits(
-  { purify, clip }: Pick<PadFtSettings, 'purify' | 'clip'>,
-  { rows, classes }: { readonly rows: number; readonly classes: number },
-): number {
-  const kept = Math.min(rows, purify.count);
-  if (purify.purifier === 'sce') return rows;
-  if (purify.purifier === 'clip-drop') return rows + purify.rounds * (rows + clippingUnits(clip, kept, kept));
-  if (purify.purifier === 'strip') return (2 + purify.overlays) * rows;
-  // Scores and features.
-  if (purify.purifier !== 'cross-label') return 2 * rows;
-  const statistics = purify.statistic === 'both' ? 2 : 1;
-  // What is observed, and what the numbers of labels extrapolate it to.
-  const ranges = purify.limits === 'extrapolated' ? 3 : 1;
-  return (1 + statistics) * rows + ranges * statistics * Math.min(rows, classes * purify.rowsPerLabel);
-}
 
 /** Units of fitting the bounds on `purified` rows, and of the settling controller's looks at `looked` of them. */
 export function clippingUnits(clip: ClipSettings, purified: number, looked: number): number {

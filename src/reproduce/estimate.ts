@@ -1,7 +1,8 @@
 import { METHODS, type Method } from '../defenses/methods/index.js';
 import type { PadFtSettings } from '../defenses/pad-ft/index.js';
 import { scoringKey } from '../defenses/pad-ft/index.js';
-import { clippingUnits, scoringUnits, TRAINING_UNITS, tuningUnits } from '../defenses/units.js';
+import { scoringUnits } from '../defenses/pad-ft/purifiers.js';
+import { clippingUnits, TRAINING_UNITS, tuningUnits } from '../defenses/units.js';
 import { TRAIN_DEFAULTS } from '../train.js';
 import type { CellGroup, DefenseCell, MethodCell, VictimCell } from './cells.js';
 

@@ -228,7 +228,9 @@ describe('poison, train, defend, evaluate', () => {
   });
 
   it('defend --method repairs by another method, and evaluate checks it', async () => {
-    const method = ['--method', 'ft', '--clean', 'set', '--ft.epochs', '2', '--ft.batchSize', '50'];
+    const clean = ['poison', ...TINY_DATA, '--data-seed', '9', '--rate', '0', ...COMPUTE, '--out', 'clean'];
+    expect((await padFt(clean, inFolder)).code).toBe(0);
+    const method = ['--method', 'ft', '--clean', 'clean', '--ft.epochs', '2', '--ft.batchSize', '50'];
     const args = ['defend', '--model', 'victim/victim.safetensors', '--data', 'set', ...method, ...COMPUTE];
     const { code, stdout } = await padFt([...args, '--out', 'ft', '--json'], inFolder);
     expect({ code, stdout }).toMatchObject({ code: 0 });
@@ -243,7 +245,7 @@ describe('poison, train, defend, evaluate', () => {
         name: 'ft',
         settings: { epochs: 2, batchSize: 50, momentum: 0.9 },
         flip: true,
-        clean: { folder: 'set', sha256: sha256(at('set', 'train.safetensors')) },
+        clean: { folder: 'clean', sha256: sha256(at('clean', 'train.safetensors')) },
       },
     ]);
     const again = await padFt(['evaluate', 'ft', ...COMPUTE, '--json'], inFolder);
@@ -254,6 +256,29 @@ describe('poison, train, defend, evaluate', () => {
     expect(table.stdout).toContain(
       'ft: every weight trained on 400 clean images for 2 epochs; given the victim, 400 clean images',
     );
+    const suspected = [...args.map((arg) => (arg === 'clean' ? 'set' : arg)), '--out', 'none-such'];
+    expect(await padFt(suspected, inFolder)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--clean: expected images known to be clean, other than the suspected set set'),
+    });
+    expect(existsSync(at('none-such'))).toBe(false);
+  });
+
+  it('inspect asks a model alone: a bar a class, and a verdict for programs', async () => {
+    const five = ['train', '--dataset', 'synthetic', '--train-rows', '100', '--test-rows', '20', '--classes', '5'];
+    const made = await padFt([...five, '--epochs', '1', '--out', 'five', ...TINY_TRAINING], inFolder);
+    expect(made).toMatchObject({ code: 0 });
+    const args = ['inspect', 'five/victim.safetensors', '--images', '4', '--steps', '5', ...COMPUTE];
+    const { code, stdout } = await padFt(args, inFolder);
+    expect(code).toBe(0);
+    const bars = stdout.split('\n').filter((line) => /^[0-4] .*█/.test(line));
+    expect(bars).not.toEqual([]);
+    // The largest margin has the longest bar.
+    expect(Math.max(...bars.map((line) => line.split('█').length - 1))).toBe(40);
+    const told = lastLine((await padFt([...args, '--json'], inFolder)).stdout);
+    expect(told).toMatchObject({ type: 'result', model: 'five/victim.safetensors', pValue: expect.any(Number) });
+    expect(told).toMatchObject({ labels: [0, 1, 2, 3, 4].map((label) => expect.objectContaining({ label })) });
+    expect(stdout).toContain((told as unknown as { text: string }).text);
   });
 
   it('defends alike without the ground truth, which it never reads', async () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Dataset } from '../../src/dataset.js';
 import { DBD_SHORT, dbd } from '../../src/defenses/methods/dbd.js';
 import {
   defendByMethod,
@@ -6,7 +7,7 @@ import {
   evaluate,
   judgeMethod,
   type MethodResult,
-  type Model,
+  Model,
   type PoisonedSet,
   planMethod,
   poison,
@@ -147,6 +148,28 @@ describe('dbd', () => {
       message: expect.stringContaining(told),
     });
     expect(steps).toEqual([]);
+  });
+
+  test('refuses grey images and a set that lacks a class before it trains', async () => {
+    const labels = set.train.labels();
+    using three = await set.train.subset(Uint32Array.from(labels.keys()).filter((row) => labels[row] !== 2));
+    using grey = Dataset.from(
+      {
+        images: new Uint8Array(400 * 64),
+        labels: Int32Array.from({ length: 400 }, (_, row) => row % 4),
+        shape: { count: 400, channels: 1, height: 8, width: 8, classes: 4 },
+      },
+      'cpu',
+    );
+    using other = Model.create({ classes: 4, width: 8, mean: [0.5], std: [0.5], seed: 1, device: 'cpu' });
+    const request = { victim, clean: null, flip: false, seed: 1 };
+    await expect(defendByMethod(planMethod('dbd', TINY), { ...request, training: three })).rejects.toMatchObject({
+      code: 'ERR_DATA',
+      message: expect.stringContaining('1 class of 4 without a row (2 is the first)'),
+    });
+    await expect(
+      defendByMethod(planMethod('dbd', TINY), { ...request, victim: other, training: grey }),
+    ).rejects.toMatchObject({ code: 'ERR_DATA', message: expect.stringContaining('3 channels, whose colours') });
   });
 
   test('stops when asked to', async () => {

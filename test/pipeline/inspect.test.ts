@@ -30,6 +30,9 @@ test('a class that can be driven far above the others is named, and a plain netw
   expect(found.target).toBe(5);
   expect(found.pValue).toBeLessThan(0.01);
   expect(found.text).toContain('target label 5');
+  // Its images were climbed: further in more steps.
+  const short = await inspect(loud, { ...QUICK, steps: 1 });
+  for (const [i, { margin }] of short.labels.entries()) expect(found.labels[i]?.margin).toBeGreaterThan(margin);
   // The same seed, the same figures; another seed, other images.
   expect(await inspect(loud, QUICK)).toEqual(found);
   expect((await inspect(loud, { ...QUICK, seed: 1 })).labels).not.toEqual(found.labels);

@@ -5,13 +5,17 @@ import {
   defendByMethod,
   type Evaluation,
   evaluate,
+  fineTune,
   judgeMethod,
   type MethodName,
   type MethodResult,
   type Model,
+  PadFtError,
   type PoisonedSet,
+  padFtSettings,
   planMethod,
   poison,
+  purify,
   train,
 } from '../../src/index.js';
 import { loadAddon } from '../../src/native/load.js';
@@ -52,6 +56,24 @@ const TUNED = { epochs: 10, batchSize: 32, learningRate: 0.05 };
 function run(name: MethodName, options: object = {}, images: Dataset | null = clean): Promise<MethodResult> {
   const request = { victim, training: set.train, clean: images, flip: false, seed: 1 };
   return defendByMethod(planMethod(name, { ...options }), request);
+}
+
+/** Average activation of each channel of the last site over some clean images, one image at a time. */
+async function usageOfLastSite(images: number): Promise<Float64Array> {
+  const channels = victim.sites.at(-1)?.channels ?? 0;
+  const usage = new Float64Array(channels);
+  for (let row = 0; row < images; row++) {
+    using one = await clean.subset(Uint32Array.of(row));
+    const options = { statistic: 'mean', quantile: 0.5, leaveOneLabelOut: false } as const;
+    (await victim.activationRanges(one, options)).slice(-channels).forEach((value, channel) => {
+      usage[channel]! += value / images;
+    });
+  }
+  return usage;
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 async function bytesOf(model: Model): Promise<Map<string, string>> {
@@ -101,7 +123,8 @@ describe('methods', () => {
     async () => {
       const { model, details } = await run('fp', { ...TUNED, maxAccDrop: 0.05 });
       using _ = model;
-      const { pruned, channels, before: first, after } = details as Record<string, number>;
+      const usage = await usageOfLastSite(60);
+      const { pruned = 0, channels, before: first, after } = details as Record<string, number>;
       const { evaluation } = await judgeMethod(model, set, before);
       // 45 % and 98.0 % there.
       expect(evaluation.asr).toBeLessThan(0.6);
@@ -114,7 +137,16 @@ describe('methods', () => {
       for (const name of ['layer4.1.bn2.weight', 'layer4.1.bn2.bias']) {
         const entry = state.find((candidate) => candidate.name === name);
         const values = new Float32Array(new Uint8Array(entry?.data ?? []).buffer);
-        expect(values.filter((value) => value === 0).length).toBe(pruned);
+        const zeros = Array.from(values.keys()).filter((channel) => values[channel] === 0);
+        // Those that clean images use least, by averages made one image at a time; the method's are of quantiles.
+        expect(zeros).toHaveLength(pruned);
+        const kept = Array.from(values.keys()).filter((channel) => values[channel] !== 0);
+        const most = Math.max(...zeros.map((channel) => usage[channel] as number));
+        const least = Math.min(...kept.map((channel) => usage[channel] as number));
+        expect(most).toBeLessThan(1.2 * least);
+        expect(mean(zeros.map((channel) => usage[channel] as number))).toBeLessThan(
+          0.5 * mean(kept.map((channel) => usage[channel] as number)),
+        );
       }
     },
     PATIENCE,
@@ -179,7 +211,11 @@ describe('methods', () => {
       expect(after).toBeGreaterThanOrEqual((first ?? 1) - 0.1);
       expect(robustLoss).toBeGreaterThan(loss ?? 0);
       expect(channels).toBe(model.siteChannels);
-      expect(said).toContain(`${pruned} of ${channels} channels pruned after 150 steps`);
+      expect(said).toContain(
+        `${pruned} of ${channels} channels pruned, those with a mask below ${details.threshold} after`,
+      );
+      expect(details.threshold).toBeGreaterThanOrEqual(0.05);
+      expect(details.threshold).toBeLessThanOrEqual(0.9);
       const names = await changed(model);
       expect(names.length).toBeGreaterThan(0);
       expect(names.every((name) => /\.bn\d\.weight$/.test(name))).toBe(true);
@@ -206,11 +242,37 @@ describe('methods', () => {
     expect(given).toEqual({ training: null, clean: 500 });
   });
 
+  test('mm-bm takes the first images of each class that the victim classifies right', async () => {
+    const { model, said } = await run('mm-bm', { steps: 2, perLabel: 3 });
+    using _ = model;
+    expect(said).toContain('fitted on 30 clean images');
+    const wrong = Int32Array.from(clean.labels(), (label) => (label === 4 ? 5 : label === 5 ? 4 : label));
+    using renamed = await clean.withTrigger(
+      Uint32Array.from(wrong.keys()),
+      { kind: 'add', pattern: new Float32Array(clean.shape.channels * clean.shape.height * clean.shape.width) },
+      wrong,
+    );
+    await expect(run('mm-bm', { steps: 2 }, renamed)).rejects.toMatchObject({
+      code: 'ERR_DATA',
+      message: expect.stringMatching(/classifies no image of class [45] right/),
+    });
+  });
+
   test(
     'classifier-only trains the classifier on what the purifier kept, and nothing else',
     async () => {
-      const { model, given } = await run('classifier-only', { epochs: 3, draws: 1 }, null);
+      const { model, given, details } = await run('classifier-only', { epochs: 3, draws: 1 }, null);
       using _ = model;
+      // What the default purifier keeps and suspects, and stage 3 on that.
+      const { purified, suspects } = await purify(victim, set.train, padFtSettings({ seed: 1 }));
+      expect(suspects.length).toBeGreaterThan(100);
+      expect(details).toMatchObject({ purified: purified.length, suspects: suspects.length });
+      using kept = await set.train.subset(purified);
+      using planted = await set.train.subset(Uint32Array.from(suspects, ({ row }) => row));
+      using alone = await victim.clone();
+      const { tune } = padFtSettings({ seed: 1, tune: { epochs: 3, draws: 1, flip: false } });
+      await fineTune({ model: alone, purified: kept, suspects: planted, settings: tune, seed: 1, evaluation: {} });
+      expect(await bytesOf(model)).toEqual(await bytesOf(alone));
       expect(await changed(model)).toEqual(['linear.weight', 'linear.bias']);
       expect(model.bounds).toEqual({ max: null, mean: null });
       expect(given).toEqual({ training: 3000, clean: null });
@@ -249,6 +311,44 @@ describe('wrong use of a method', () => {
     });
   });
 
+  test.each(['fp', 'anp'] as const)('%s on a model without batch norms before its sites', (name) => {
+    const { method, settings } = planMethod(name, {});
+    const sites = [{ name: 'features.relu', channels: 8 }];
+    const other = { name: 'another', sites } as unknown as Model;
+    expect(() => method.fits?.({ victim: other, training: null, clean }, settings)).toThrow(
+      expect.objectContaining({
+        code: 'ERR_MODEL',
+        message: expect.stringContaining('no batch norm before features.relu'),
+      }),
+    );
+  });
+
+  test('an error of the caller and a raised signal come out as they are', async () => {
+    const planned = planMethod('classifier-only', { epochs: 2, draws: 1 });
+    const request = { victim, training: set.train, clean: null, flip: false, seed: 1 };
+    const own = new PadFtError('ERR_DATA', 'the caller’s own');
+    const fail = () => {
+      throw own;
+    };
+    await expect(defendByMethod(planned, request, { onProgress: fail })).rejects.toBe(own);
+    const tuned = planMethod('ft', { epochs: 1 });
+    await expect(defendByMethod(tuned, { ...request, clean }, { onProgress: fail })).rejects.toBe(own);
+  });
+
+  test('a learning rate that diverges is named as the option it is', async () => {
+    for (const [name, option] of [
+      ['ft', 'learningRate'],
+      ['nad', 'learningRate'],
+      ['anp', 'learningRate'],
+    ] as const) {
+      const wild = run(name, { ...(name === 'anp' ? { steps: 30 } : { epochs: 2 }), batchSize: 64, [option]: 1e6 });
+      await expect(wild).rejects.toMatchObject({
+        code: 'ERR_NUMERIC',
+        message: expect.stringContaining(`lower ${name}.${option}`),
+      });
+    }
+  });
+
   test('clean images that lack a class', async () => {
     const labels = clean.labels();
     const rows = Uint32Array.from(labels.keys()).filter((row) => labels[row] !== 3);
@@ -266,6 +366,7 @@ describe('wrong use of a method', () => {
     ['ft-sam', { radius: -1 }, 'ft-sam.radius: expected a number in [0, 1000000]'],
     ['nad', { teacherEpochs: 0 }, 'nad.teacherEpochs: expected an integer'],
     ['anp', { threshold: 1 }, 'anp.threshold: expected a number in (0, 1)'],
+    ['abl', { ascentBelow: -1 }, 'abl.ascentBelow: expected a number in [0, 1000000]'],
     ['none', { epochs: 1 }, 'none.epochs: expected one of the options'],
     ['dbd', { semiEpochs: 0 }, 'dbd.semiEpochs: expected an integer'],
     ['dbd', { labelledShare: 1.5 }, 'dbd.labelledShare: expected a number in [0, 1]'],

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { twoMeans } from '../../src/defenses/detectors/activation-clustering.js';
-import { principalDirections, project } from '../../src/defenses/detectors/principal.js';
-import { entropyOf } from '../../src/defenses/detectors/strip.js';
+import { clusterScores, twoMeans } from '../../src/defenses/detectors/activation-clustering.js';
+import { type Cloud, principalDirections, project } from '../../src/defenses/detectors/principal.js';
+import { spectralScores } from '../../src/defenses/detectors/spectral-signatures.js';
+import { drawOverlays, entropyOf, liesOver } from '../../src/defenses/detectors/strip.js';
 import { truePositiveRateAt } from '../../src/metrics.js';
 import { Random } from '../../src/random.js';
 
@@ -58,6 +59,71 @@ describe('two means', () => {
     expect(twoMeans([Float64Array.of(1)], 0).centres).toEqual([]);
     const { sizes } = twoMeans(new Array(4).fill(Float64Array.of(1, 1)), 0);
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(4);
+  });
+});
+
+describe('spectral signatures', () => {
+  it("are NumPy's squared projections on the first direction", () => {
+    // As above: ((x @ vt[0]) ** 2).round(6)
+    const values = Float32Array.of(2, 0, 1, 0, 1, 3, 4, 1, 0, 1, 5, 2, 3, 3, 3);
+    const expected = [3.815453, 0.278069, 5.736839, 8.483988, 0.825258];
+    const found = spectralScores({ values, width: 3, rows: [0, 1, 2, 3, 4] });
+    expected.forEach((value, i) => {
+      expect(found[i]).toBeCloseTo(value, 5);
+    });
+  });
+
+  it('of rows that are all alike are 0', () => {
+    expect(spectralScores({ values: new Float32Array(6).fill(3), width: 2, rows: [0, 1, 2] })).toEqual([0, 0, 0]);
+  });
+});
+
+describe('activation clustering', () => {
+  /** Two heaps in five dimensions, `few` rows of one and the rest of the other; which comes first is told. */
+  function heaps(few: number, many: number, scale: readonly number[] = [1, 1, 1, 1, 1]): Cloud {
+    const random = new Random(8);
+    const row = (centre: number) => scale.map((factor, k) => factor * ((k === 1 ? centre : 0) + random.normal()));
+    const rows = [...Array.from({ length: few }, () => row(9)), ...Array.from({ length: many }, () => row(0))];
+    return { values: Float32Array.from(rows.flat()), width: 5, rows: Array.from(rows.keys()) };
+  }
+
+  it('scores the smaller part higher, whichever it is', () => {
+    for (const [few, many] of [
+      [20, 80],
+      [80, 20],
+    ] as const) {
+      const scores = clusterScores(heaps(few, many), 1);
+      const first = scores.slice(0, few);
+      const second = scores.slice(few);
+      const [small, large] = few < many ? [first, second] : [second, first];
+      expect(Math.min(...small)).toBeGreaterThan(Math.max(...large));
+      expect(Math.min(...small)).toBeGreaterThan(0);
+    }
+  });
+
+  it('does not look at the scale of a feature: they are whitened', () => {
+    const plain = clusterScores(heaps(20, 80), 1);
+    const stretched = clusterScores(heaps(20, 80, [100, 1, 0.01, 5, 1]), 1);
+    stretched.forEach((score, i) => {
+      expect(score).toBeCloseTo(plain[i] as number, 3);
+    });
+  });
+});
+
+describe("STRIP's overlays", () => {
+  it('are as many for each row as asked for, and none lies over itself', () => {
+    const drawn = drawOverlays(50, 8, 3);
+    expect(drawn).toHaveLength(9);
+    expect(new Set(drawn).size).toBe(9);
+    for (let row = 0; row < 50; row++) {
+      const over = Array.from(drawn).filter((_, i) => liesOver(drawn, i, row));
+      expect(over).toHaveLength(8);
+      expect(over).not.toContain(row);
+    }
+    // Where there are fewer rows, all the others.
+    const all = drawOverlays(4, 16, 3);
+    expect([...all].sort()).toEqual([0, 1, 2, 3]);
+    expect(Array.from(all).filter((_, i) => liesOver(all, i, 2))).toHaveLength(3);
   });
 });
 

@@ -7,7 +7,7 @@ import { METHOD_NAMES, METHODS } from '../../src/defenses/methods/index.js';
 import { INSPECT_DEFAULTS } from '../../src/defenses/mm-bd/inspect.js';
 import { scoringKey } from '../../src/defenses/pad-ft/index.js';
 import { PRESETS, PURIFIERS } from '../../src/defenses/pad-ft/options.js';
-import { scoringUnits } from '../../src/defenses/units.js';
+import { scoringUnits } from '../../src/defenses/pad-ft/purifiers.js';
 import type { Precision } from '../../src/device.js';
 import { PadFtError } from '../../src/errors.js';
 import type { NativeDevice } from '../../src/native/contract.js';
@@ -327,7 +327,9 @@ test('forward units', () => {
 
 test('forward units of methods and detectors', () => {
   const size = { rows: 50_000, testRows: 10_000, classes: 10 };
-  const group = cellsOf(oneTable({ defenses: [...METHOD_NAMES, 'cross-label', 'default', 'strip', 'sce', 'mm-bd'] }));
+  const group = cellsOf(
+    oneTable({ defenses: [...METHOD_NAMES, 'cross-label', 'clip-drop', 'default', 'strip', 'sce', 'mm-bd'] }),
+  );
   const units = (...columns: readonly string[]) => {
     const defenses = group.defenses.filter(({ column }) => columns.includes(column));
     return groupUnits({ ...group, defenses, trains: false, judges: false });
@@ -348,6 +350,11 @@ test('forward units of methods and detectors', () => {
   expect(units('cross-label')).toBe(scoringUnits(PRESETS.default, size));
   expect(units('cross-label', 'default')).toBe(units('default'));
   expect(units('sce')).toBe(50_000);
+  // Three rounds of scoring, each after 160 steps of 128 and a look at the 10 000 rows every 5.
+  const { rounds } = PRESETS.default.purify;
+  expect(units('clip-drop')).toBe(50_000 + rounds * (50_000 + 3 * 160 * 128 + 32 * 10_000));
+  const extrapolated = { ...PRESETS.default, purify: { ...PRESETS.default.purify, limits: 'extrapolated' as const } };
+  expect(scoringUnits(extrapolated, size)).toBe(3 * 50_000 + 3 * 2 * 4000);
   expect(units('strip')).toBe(18 * 50_000);
   expect(units('mm-bd')).toBe(3 * 300 * 30 * 10);
 });

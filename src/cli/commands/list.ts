@@ -11,6 +11,7 @@ import {
   PURIFIERS,
   paperAssumptions,
 } from '../../defenses/pad-ft/options.js';
+import { PURIFIER_TABLE } from '../../defenses/pad-ft/purifiers.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
 import { addOutputFlags, type Field } from '../options.js';
 import type { Run } from '../session.js';
@@ -89,15 +90,6 @@ async function models(): Promise<Listing> {
   };
 }
 
-const PURIFIER_SUMMARIES: Readonly<Record<(typeof PURIFIERS)[number], string>> = {
-  'cross-label': "rows that lose their margin when channels are held to what other labels' rows show",
-  'clip-drop': 'rows that lose their margin under bounds fitted to the cleanest rows, in rounds',
-  sce: "rows in order of their symmetric cross-entropy, the paper's purifier",
-  'spectral-signatures': 'rows far out along the widest spread of their label’s features',
-  'activation-clustering': 'rows in the smaller of two clusters of their label’s features',
-  strip: 'rows whose label survives other images laid over them',
-};
-
 async function methods(): Promise<Listing> {
   const items = METHOD_NAMES.map((name) => {
     const { title, paper, needs, defaults } = METHODS[name];
@@ -115,7 +107,7 @@ async function methods(): Promise<Listing> {
 }
 
 async function defenses(): Promise<Listing> {
-  const purifiers = PURIFIERS.map((name) => ({ name, summary: PURIFIER_SUMMARIES[name] }));
+  const purifiers = PURIFIERS.map((name) => ({ name, summary: PURIFIER_TABLE[name].summary }));
   const stages = ['purify', 'clip', 'fine-tune', 'gate'];
   const items = [{ name: 'pad-ft', stages, presets: PRESET_NAMES, purifiers }];
   const text = [

@@ -1,7 +1,8 @@
 import { fineTune } from '../pad-ft/fine-tune.js';
 import { padFtSettings, purify, requireEveryLabel } from '../pad-ft/index.js';
 import { checkTune, PRESETS, type TuneSettings } from '../pad-ft/options.js';
-import { scoringUnits, tuningUnits } from '../units.js';
+import { scoringUnits } from '../pad-ft/purifiers.js';
+import { tuningUnits } from '../units.js';
 import { type Method, naming, requireTraining, workOn } from './method.js';
 
 /** The victim as it is: what every other row of a table is compared with. */

@@ -4,33 +4,12 @@ import { PadFtError } from '../../errors.js';
 import { MemoryWatch, type StageCost } from '../../memory.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import { throwIfAborted } from '../../native/job.js';
-import { scoreByActivationClustering } from '../detectors/activation-clustering.js';
-import { scoreBySpectralSignatures } from '../detectors/spectral-signatures.js';
-import { scoreByStrip } from '../detectors/strip.js';
 import { type ClipResult, clip } from './clip.js';
-import { scoreByClipDrop } from './clip-drop.js';
 import { fineTune, type TuneResult } from './fine-tune.js';
 import { chooseStage, type GateDecision, type Stage, type StageView, viewStage } from './gate.js';
 import { optionsForData, type PadFtOptions, type PadFtSettings, type PurifierName, padFtSettings } from './options.js';
-import {
-  type HoldOut,
-  type Purification,
-  type PurifyInput,
-  type RowScores,
-  scoreBySce,
-  scoreCrossLabel,
-  selectRows,
-} from './purify.js';
-
-/** The purifiers by name: each gives every row one score. */
-export const PURIFIER_TABLE: Readonly<Record<PurifierName, (input: PurifyInput) => Promise<RowScores>>> = {
-  'cross-label': scoreCrossLabel,
-  'clip-drop': scoreByClipDrop,
-  sce: scoreBySce,
-  'spectral-signatures': scoreBySpectralSignatures,
-  'activation-clustering': scoreByActivationClustering,
-  strip: scoreByStrip,
-};
+import { PURIFIER_TABLE } from './purifiers.js';
+import { type HoldOut, type Purification, type RowScores, selectRows } from './purify.js';
 
 /** What a defence reports while it works. */
 export interface DefenseProgress {
@@ -198,7 +177,7 @@ export function scoreRows(
 ): Promise<RowScores> {
   const evaluation = stageEvaluation(context, 'purify');
   const { clip, holdout, seed, purify } = settings;
-  return PURIFIER_TABLE[purify.purifier]({ victim, data, settings: purify, clip, seed, holdout, evaluation });
+  return PURIFIER_TABLE[purify.purifier].score({ victim, data, settings: purify, clip, seed, holdout, evaluation });
 }
 
 /** Defences of one victim that agree on this score its rows alike, whatever they keep of them. */

@@ -1,0 +1,74 @@
+import { scoreByActivationClustering } from '../detectors/activation-clustering.js';
+import { scoreBySpectralSignatures } from '../detectors/spectral-signatures.js';
+import { scoreByStrip } from '../detectors/strip.js';
+import { clippingUnits } from '../units.js';
+import { scoreByClipDrop } from './clip-drop.js';
+import type { PadFtSettings, PurifierName } from './options.js';
+import { type PurifyInput, type RowScores, scoreBySce, scoreCrossLabel } from './purify.js';
+
+/** A way to give every row one score: the larger, the more it looks planted. */
+export interface Purifier {
+  readonly score: (input: PurifyInput) => Promise<RowScores>;
+  /** Which rows it keeps away, in words. */
+  readonly summary: string;
+  /** About what scoring costs, in forward units. */
+  readonly units: (settings: Pick<PadFtSettings, 'purify' | 'clip'>, data: ScoredSize) => number;
+}
+
+/** The size of a set whose rows are scored. */
+export interface ScoredSize {
+  readonly rows: number;
+  readonly classes: number;
+}
+
+/** Scores and features. */
+const TWICE = (_: unknown, { rows }: ScoredSize) => 2 * rows;
+
+/** The purifiers by name. */
+export const PURIFIER_TABLE: Readonly<Record<PurifierName, Purifier>> = {
+  'cross-label': {
+    score: scoreCrossLabel,
+    summary: "rows that lose their margin when channels are held to what other labels' rows show",
+    units({ purify }, { rows, classes }) {
+      const statistics = purify.statistic === 'both' ? 2 : 1;
+      // One pass for what is observed, two more for what is extrapolated.
+      const passes = purify.limits === 'extrapolated' ? 3 : 1;
+      return (1 + statistics) * rows + passes * statistics * Math.min(rows, classes * purify.rowsPerLabel);
+    },
+  },
+  'clip-drop': {
+    score: scoreByClipDrop,
+    summary: 'rows that lose their margin under bounds fitted to the cleanest rows, in rounds',
+    units({ purify, clip }, { rows }) {
+      const kept = Math.min(rows, purify.count);
+      // Its rounds settle on the kept rows, without suspects.
+      const bounds = { ...clip, controller: 'settle', mu: 0 } as const;
+      return rows + purify.rounds * (rows + clippingUnits(bounds, kept, kept));
+    },
+  },
+  sce: {
+    score: scoreBySce,
+    summary: "rows in order of their symmetric cross-entropy, the paper's purifier",
+    units: (_, { rows }) => rows,
+  },
+  'spectral-signatures': {
+    score: scoreBySpectralSignatures,
+    summary: 'rows far out along the widest spread of their label’s features',
+    units: TWICE,
+  },
+  'activation-clustering': {
+    score: scoreByActivationClustering,
+    summary: 'rows in the smaller of two clusters of their label’s features',
+    units: TWICE,
+  },
+  strip: {
+    score: scoreByStrip,
+    summary: 'rows whose label survives other images laid over them',
+    units: ({ purify }, { rows }) => (2 + purify.overlays) * rows,
+  },
+};
+
+/** Units of scoring every row by the settings' purifier. */
+export function scoringUnits(settings: Pick<PadFtSettings, 'purify' | 'clip'>, data: ScoredSize): number {
+  return PURIFIER_TABLE[settings.purify.purifier].units(settings, data);
+}
