@@ -100,7 +100,7 @@ export const abl: Method<AntiBackdoorSettings> = {
       return { flip, seed: streamSeed(seed, stream), rateOption, evaluation: partOf(evaluation, before, total) };
     };
     const model = newLike(victim, seed);
-    return workOn(model, async () => {
+    return await workOn(model, async () => {
       const fast = { ...settings, epochs: isolationEpochs, learningRate: settings.isolationLearningRate };
       const isolation = await fineTuneWhole(model, training, fast, {
         ...part('isolation', 0, 'abl.isolationLearningRate'),

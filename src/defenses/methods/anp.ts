@@ -90,7 +90,7 @@ export const anp: Method<NeuronPruningSettings> = {
     const thresholds = thresholdsUpTo(settings.threshold);
     const portions = thresholds.map((threshold) => below(mask, threshold, channels));
     const model = await victim.clone();
-    return workOn(model, async () => {
+    return await workOn(model, async () => {
       const { maxAccDrop } = settings;
       const { portion, ...pruning } = await pruneWithin(
         model,
@@ -99,8 +99,10 @@ export const anp: Method<NeuronPruningSettings> = {
         { kinds: ['weight'], maxAccDrop },
         quiet,
       );
-      const threshold = thresholds[portion - 1] ?? 0;
-      const said = `${pruning.pruned} of ${channels.length} channels pruned, those with a mask below ${threshold} after ${settings.steps} steps on ${clean.count} clean images`;
+      const threshold = thresholds[portion - 1] ?? null;
+      const pruned = threshold === null ? 'no channel' : `${pruning.pruned} of ${channels.length} channels`;
+      const which = threshold === null ? '' : `, those with a mask below ${threshold}`;
+      const said = `${pruned} pruned${which}, after ${settings.steps} steps of the masks on ${clean.count} clean images`;
       return { said, details: { ...pruning, threshold, channels: channels.length, loss, robustLoss } };
     });
   },

@@ -167,7 +167,7 @@ export const dbd: Method<DbdSettings> = {
     const onEpoch = () => evaluation.onProgress?.(++done, epochs);
     const model = newLike(victim, input.seed);
     const stage = { ...input, model, training, settings, onEpoch };
-    return workOn(model, async () => {
+    return await workOn(model, async () => {
       const contrastive = await contrast(stage);
       const warmUp = await warmUpClassifier(stage);
       const semi = await mixMatch(stage);

@@ -63,7 +63,7 @@ export const fp: Method<FinePruningSettings> = {
       order.slice(0, Math.round(((i + 1) * channels) / PORTIONS)),
     );
     const model = await victim.clone();
-    return workOn(model, async () => {
+    return await workOn(model, async () => {
       const { maxAccDrop } = settings;
       const { portion: _, ...pruning } = await pruneWithin(
         model,

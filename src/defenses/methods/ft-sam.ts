@@ -44,7 +44,7 @@ export const ftSam: Method<SharpnessSettings> = {
   async run(input, settings) {
     const clean = requireClean(ftSam, input);
     const model = await input.victim.clone();
-    return workOn(model, async () => {
+    return await workOn(model, async () => {
       const { radius } = settings;
       // The core's smoothing, PyTorch's, spreads its share over all classes, the label's own among them.
       const labelSmoothing = Math.min(0.999999, (settings.labelSmoothing * clean.classes) / (clean.classes - 1));

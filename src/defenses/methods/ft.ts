@@ -22,7 +22,7 @@ export const ft: Method<WholeSettings> = {
   async run(input, settings) {
     const clean = requireClean(ft, input);
     const model = await input.victim.clone();
-    return workOn(model, async () => {
+    return await workOn(model, async () => {
       const { first, last } = await fineTuneWhole(model, clean, settings, { ...input, rateOption: 'ft.learningRate' });
       const said = `every weight trained on ${clean.count} clean images for ${settings.epochs} epochs`;
       return { said, details: { first, last } };

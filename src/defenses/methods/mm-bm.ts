@@ -53,7 +53,7 @@ export const mmBm: Method<MmBmSettings> = {
     const { perLabel, steps, batchSize, learningRate, lambda } = settings;
     using clean = await classifiedRight(input, perLabel);
     const model = await input.victim.clone();
-    return workOn(model, async () => {
+    return await workOn(model, async () => {
       const { looks } = await naming({ 'clip.learningRate': 'mm-bm.learningRate' }, () =>
         clip({
           ...{

@@ -65,7 +65,7 @@ export const nad: Method<DistillationSettings> = {
       },
     );
     const model = await input.victim.clone();
-    return workOn(model, async () => {
+    return await workOn(model, async () => {
       const { first, last } = await fineTuneWhole(model, clean, settings, {
         ...input,
         rateOption: 'nad.learningRate',
