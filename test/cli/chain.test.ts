@@ -271,7 +271,7 @@ describe('poison, train, defend, evaluate', () => {
     const args = ['inspect', 'five/victim.safetensors', '--images', '4', '--steps', '5', ...COMPUTE];
     const { code, stdout } = await padFt(args, inFolder);
     expect(code).toBe(0);
-    const bars = stdout.split('\n').filter((line) => /^[0-4] .*█/.test(line));
+    const bars = stdout.split('\n').filter((line) => /^ *[0-4] .*█/.test(line));
     expect(bars).not.toEqual([]);
     // The largest margin has the longest bar.
     expect(Math.max(...bars.map((line) => line.split('█').length - 1))).toBe(40);
