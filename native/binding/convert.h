@@ -41,10 +41,10 @@ at::Device to_device(const std::string& name);
 Precision to_precision(const Fields& fields, at::Device device);
 EvalOptions to_eval_options(const Fields& fields, at::Device device);
 
-/// A copy of a typed array of exactly the kind named; ERR_OPTION otherwise.
 /// Numbers in words, for a message: `0.1, 2`.
 std::string listed(const std::vector<double>& values);
 
+/// A copy of a typed array of exactly the kind named; ERR_OPTION otherwise.
 std::vector<int64_t> to_rows(const Napi::Value& value, const char* path);            // Uint32Array
 std::vector<int64_t> to_labels(const Napi::Value& value, const char* path);          // Int32Array
 at::Tensor to_floats(const Napi::Value& value, const std::string& path);             // Float32Array → [n]

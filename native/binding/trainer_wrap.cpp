@@ -30,7 +30,7 @@ Objective to_objective(const Fields& fields, std::vector<Hold>& held) {
   objective.label_smoothing = fields.number("labelSmoothing", 0, 1);
   require(objective.label_smoothing < 1, "ERR_OPTION", fields.path("labelSmoothing"),
           ": expected less than 1, at which no label would be read, got ", objective.label_smoothing);
-  if (!fields.is_null("ascentBelow")) objective.ascent_below = fields.number("ascentBelow", 0, 1e6);
+  if (!fields.is_null("ascentBelow")) objective.ascent_below = fields.number("ascentBelow", 0, 1e300);
   objective.radius = fields.number("radius", 0, 1e6);
   objective.attention = fields.numbers("attention");
   require(objective.attention.empty() == fields.is_null("teacher"), "ERR_OPTION", fields.path("attention"),

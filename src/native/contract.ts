@@ -261,7 +261,7 @@ export interface WarpRecipe {
 export interface Objective {
   /** Of the cross-entropy, in [0, 1). */
   readonly labelSmoothing: number;
-  /** A batch whose mean loss is below this, in [0, 10⁶], is climbed and not descended; null descends always. */
+  /** A batch whose mean loss is below this, ≥ 0, is climbed and not descended; null descends always. */
   readonly ascentBelow: number | null;
   /** ρ of adaptive SAM; 0 takes the gradient where the weights are. */
   readonly radius: number;

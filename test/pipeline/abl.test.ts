@@ -94,8 +94,22 @@ describe('abl', () => {
       return (await model.state()).map(({ name, data }) => `${name} ${Buffer.from(data).toString('base64')}`);
     };
     const first = await bytes(1);
-    expect(await bytes(1)).toEqual(first);
+    const weights = await victim.state();
+    await victim.loadState(weights.map((entry) => ({ ...entry, data: new Uint8Array(entry.data.length) })));
+    const blank = await bytes(1).finally(() => victim.loadState(weights));
+    expect(blank).toEqual(first);
     expect(await bytes(2)).not.toEqual(first);
+  });
+
+  test('local gradient ascent keeps the loss up while rows are isolated', async () => {
+    const isolation = async (ascentBelow: number) => {
+      const { model, details } = await run({ ascentBelow, isolationEpochs: 3, epochs: 1, unlearningEpochs: 1 });
+      model.dispose();
+      return (details as { readonly isolation: { readonly loss: number } }).isolation.loss;
+    };
+    // Where no batch may fall below 1.2, none ends far below it.
+    expect(await isolation(1.2)).toBeGreaterThan(1);
+    expect(await isolation(0)).toBeLessThan(0.9);
   });
 
   test('a share that isolates nothing, or leaves nothing, is refused', async () => {

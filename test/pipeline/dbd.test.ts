@@ -165,7 +165,7 @@ describe('dbd', () => {
     const request = { victim, clean: null, flip: false, seed: 1 };
     await expect(defendByMethod(planMethod('dbd', TINY), { ...request, training: three })).rejects.toMatchObject({
       code: 'ERR_DATA',
-      message: expect.stringContaining('1 class of 4 without a row (2 is the first)'),
+      message: expect.stringContaining('training: 1 class of 4 without a row (2 is the first)'),
     });
     await expect(
       defendByMethod(planMethod('dbd', TINY), { ...request, victim: other, training: grey }),

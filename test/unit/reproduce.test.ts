@@ -346,6 +346,7 @@ test('forward units of methods and detectors', () => {
   expect(units('classifier-only')).toBe(
     scoringUnits(PRESETS.default, size) + 5 * PRESETS.default.purify.count + 20_000,
   );
+  expect(units('abl')).toBe(3 * 4 * 50_000 + 50_000 + 3 * 6 * 49_500 + 3 * 5 * 500 + 20_000);
   expect(units('dbd')).toBe(5 * 6 * 50_000 + 50_000 + 10 * (50_000 + 100 * 64 * 11) + 20_000);
   expect(units('cross-label')).toBe(scoringUnits(PRESETS.default, size));
   expect(units('cross-label', 'default')).toBe(units('default'));

@@ -11,7 +11,7 @@ import {
   type WholeSettings,
   wholeUnits,
 } from './fine-tune-whole.js';
-import { type Method, newLike, requireTraining, workOn } from './method.js';
+import { type Method, newLike, requireEveryClass, requireTraining, workOn } from './method.js';
 
 export interface AntiBackdoorSettings extends WholeSettings {
   readonly isolationEpochs: number;
@@ -29,15 +29,18 @@ export interface AntiBackdoorSettings extends WholeSettings {
  * Last the loss of the isolated rows alone is climbed, as the reference implementations do it; the paper's eq. 4 also
  * descends that of the others. A loss that is climbed has no end, so the last part is short.
  *
- * Losses that isolate rows are those in evaluation mode, of the rows as the set numbers them. The learning rate of the middle part falls by a cosine; the reference divides it by ten for the last third.
- * No epoch is chosen by accuracy: the last counts.
+ * Otherwise than the published codes: images are cropped and mirrored in all three parts, where the codes isolate and climb
+ * on plain images; momentum is plain and starts anew in each part, theirs is Nesterov's and runs on; the rate of the middle
+ * part falls by a cosine, where they divide it by ten for the last third, and its images are not cut out. The rows to isolate
+ * are ordered by the network in evaluation mode. No epoch is chosen by accuracy: the last counts.
  */
 export const abl: Method<AntiBackdoorSettings> = {
   name: 'abl',
   title: 'ABL: trained anew, rows learnt first isolated and unlearnt',
   paper: 'Li et al., Anti-Backdoor Learning, NeurIPS 2021',
   needs: { training: true, clean: false },
-  computes: ['training', 'scoring'],
+  computes: ['training'],
+  note: 'crops and mirrors throughout, where the published codes isolate and climb on plain images; plain momentum, anew in each part',
   defaults: {
     isolationEpochs: 10,
     isolationLearningRate: 0.1,
@@ -75,6 +78,7 @@ export const abl: Method<AntiBackdoorSettings> = {
   },
   fits: ({ training }, settings) => {
     if (training === null) return;
+    requireEveryClass(abl, training);
     const isolated = isolatedCount(settings, training.count);
     if (isolated >= 2 && training.count - isolated >= 2) return;
     const range = `a share of the ${training.count} rows that leaves two at least on either side`;
@@ -132,8 +136,8 @@ export const abl: Method<AntiBackdoorSettings> = {
   },
 };
 
-/** No mean loss reaches this: every batch is climbed. */
-const ALWAYS = 1e6;
+/** No mean loss reaches this in float32: every batch is climbed. */
+const ALWAYS = 1e300;
 
 /** Rows that are isolated. */
 function isolatedCount({ isolationShare }: Pick<AntiBackdoorSettings, 'isolationShare'>, rows: number): number {

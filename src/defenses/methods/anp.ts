@@ -40,6 +40,7 @@ export const anp: Method<NeuronPruningSettings> = {
   paper: 'Wu and Wang, Adversarial Neuron Pruning, NeurIPS 2021',
   needs: { training: false, clean: true },
   computes: ['training'],
+  note: 'its threshold is chosen by the accuracy on the clean images, where the published code looks at the test set',
   defaults: {
     steps: 2000,
     batchSize: 256,

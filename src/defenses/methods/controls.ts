@@ -3,7 +3,7 @@ import { padFtSettings, purify, requireEveryLabel } from '../pad-ft/index.js';
 import { checkTune, PRESETS, type TuneSettings } from '../pad-ft/options.js';
 import { scoringUnits } from '../pad-ft/purifiers.js';
 import { tuningUnits } from '../units.js';
-import { type Method, naming, requireTraining, workOn } from './method.js';
+import { type Method, naming, requireEveryClass, requireTraining, workOn } from './method.js';
 
 /** The victim as it is: what every other row of a table is compared with. */
 export const none: Method<Record<never, never>> = {
@@ -49,6 +49,9 @@ export const classifierOnly: Method<ClassifierSettings> = {
   basis: (seed) => {
     const { purify: purifier, holdout } = padFtSettings({ seed });
     return { purifier, holdout };
+  },
+  fits: ({ training }) => {
+    if (training !== null) requireEveryClass(classifierOnly, training);
   },
   units: (settings, { rows, classes }) => {
     const { purify } = PRESETS.default;

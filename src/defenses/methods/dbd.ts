@@ -11,7 +11,15 @@ import { streamSeed } from '../../random.js';
 import { learningRate } from '../../schedule.js';
 import { rankAscending } from '../../statistics.js';
 import { TRAINING_UNITS } from '../units.js';
-import { labelsWithout, type Method, type MethodInput, naming, newLike, requireTraining, workOn } from './method.js';
+import {
+  type Method,
+  type MethodInput,
+  naming,
+  newLike,
+  requireEveryClass,
+  requireTraining,
+  workOn,
+} from './method.js';
 
 export interface DbdSettings {
   readonly contrastiveEpochs: number;
@@ -68,7 +76,8 @@ const DEFAULTS: DbdSettings = {
 /** The rest of SimCLR, which is no setting: its head and its views. */
 const FIXED = { projection: 128, hue: 0.1, jitterProbability: 0.8, greyProbability: 0.2 } as const;
 
-/** A stated short schedule, to lay over the defaults where a CPU has to do: a twentieth of SimCLR, a hundredth of MixMatch. */
+/** A stated short schedule, to lay over the defaults where a CPU has to do: a twentieth of SimCLR, about a
+ * two-hundredth of MixMatch. */
 export const DBD_SHORT = {
   contrastiveEpochs: 5,
   semiEpochs: 10,
@@ -101,6 +110,7 @@ export const dbd: Method<DbdSettings> = {
   paper: 'K. Huang et al., Backdoor Defense via Decoupling the Training Process, ICLR 2022',
   needs: { training: true, clean: false },
   computes: ['training', 'scoring', 'fitting'],
+  note: 'the learning rate of SimCLR falls to 0 over the epochs that are run, and views are not blurred',
   defaults: DEFAULTS,
   help: {
     contrastiveEpochs: 'epochs of SimCLR, without labels',
@@ -198,15 +208,12 @@ function checkBatches(settings: DbdSettings, rows: number): void {
 
 /** The views are coloured, and what no row is labelled cannot be learnt. ERR_DATA */
 function checkImages(training: Dataset): void {
-  const { channels, classes } = training.shape;
+  const { channels } = training.shape;
   if (channels !== 3) {
     const message = `dbd: expected images of 3 channels, whose colours its views change, got ${channels}; take another method`;
     throw new PadFtError('ERR_DATA', message, { details: { channels } });
   }
-  const missing = labelsWithout(training, classes);
-  if (missing.length === 0) return;
-  const message = `dbd: ${counted(missing.length, 'class', 'classes')} of ${classes} without a row (${missing[0]} is the first): a network trained anew would never name it; add rows, or take a method that repairs the victim`;
-  throw new PadFtError('ERR_DATA', message, { details: { missing } });
+  requireEveryClass(dbd, training);
 }
 
 function precisionOf({ evaluation, model }: Stage, purpose: Purpose) {

@@ -40,6 +40,7 @@ export const fp: Method<FinePruningSettings> = {
   paper: 'Liu et al., Fine-Pruning, RAID 2018',
   needs: { training: false, clean: true },
   computes: ['training'],
+  note: 'channels that the last convolution reads are pruned, as long as the accuracy on the clean images stays within so many points',
   defaults: { ...WHOLE_DEFAULTS, maxAccDrop: 0.1 },
   help: { ...WHOLE_HELP, maxAccDrop: 'most accuracy on the clean images that pruning may cost, as a fraction' },
   check(settings) {

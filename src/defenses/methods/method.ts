@@ -80,10 +80,13 @@ export async function naming<T>(options: Readonly<Record<string, string>>, work:
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof PadFtError)) throw error;
+    if (!(error instanceof PadFtError) || error.code !== 'ERR_NUMERIC') throw error;
     const message = Object.entries(options).reduce((text, [own, name]) => text.replaceAll(own, name), error.message);
     if (message === error.message) throw error;
-    throw new PadFtError(error.code, message, { cause: error.cause, details: error.details });
+    const named = new PadFtError(error.code, message, { cause: error, details: error.details });
+    // Whose call it was, as the first error says it.
+    if (error.stack !== undefined) named.stack = error.stack.replace(error.message, message);
+    throw named;
   }
 }
 
@@ -113,6 +116,14 @@ export function requireClean(
 export function labelsWithout(data: Dataset, classes: number): readonly number[] {
   const seen = new Set(data.labels());
   return Array.from({ length: classes }, (_, label) => label).filter((label) => !seen.has(label));
+}
+
+/** Refuses a training set of which a class has no row: what is trained on it would never name that class. ERR_DATA */
+export function requireEveryClass({ name }: Pick<Method, 'name'>, training: Dataset): void {
+  const missing = labelsWithout(training, training.classes);
+  if (missing.length === 0) return;
+  const message = `training: ${counted(missing.length, 'class', 'classes')} of ${training.classes} without a row (${missing[0]} is the first): what ${name} trains would never name it; add rows, or take a method that works on clean images`;
+  throw new PadFtError('ERR_DATA', message, { details: { missing, method: name } });
 }
 
 /** The training set of a method that works on it. ERR_OPTION without one. */

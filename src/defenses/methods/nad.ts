@@ -1,3 +1,4 @@
+import { PadFtError } from '../../errors.js';
 import { integer, number } from '../../options.js';
 import { streamSeed } from '../../random.js';
 import {
@@ -31,6 +32,7 @@ export const nad: Method<DistillationSettings> = {
   paper: 'Li et al., Neural Attention Distillation, ICLR 2021',
   needs: { training: false, clean: true },
   computes: ['training'],
+  note: 'the learning rate falls by a cosine, where BackdoorBench keeps the student’s',
   defaults: { ...WHOLE_DEFAULTS, epochs: 10, teacherEpochs: 10, attention3: 500, attention4: 1000 },
   help: {
     ...WHOLE_HELP,
@@ -44,6 +46,13 @@ export const nad: Method<DistillationSettings> = {
     integer('nad.teacherEpochs', settings.teacherEpochs, 1, 1e6);
     number('nad.attention3', settings.attention3, 0, 1e12);
     number('nad.attention4', settings.attention4, 0, 1e12);
+  },
+  fits({ clean }) {
+    if (clean === null) return;
+    const { height, width } = clean.shape;
+    if (Math.max(height, width) > 8) return;
+    const message = `nad: expected images larger than 8×8, got ${height}×${width}: the last stage's map would be one pixel, whose attention says nothing; take another method`;
+    throw new PadFtError('ERR_DATA', message, { details: { height, width } });
   },
   // The student's steps look at the teacher too.
   units: (settings, { clean }) =>

@@ -42,6 +42,11 @@ export function prunedState(
   for (const { norm, index } of channels) {
     for (const kind of kinds) doomed.set(`${norm}.${kind}`, [...(doomed.get(`${norm}.${kind}`) ?? []), index]);
   }
+  const known = new Set(state.map(({ name }) => name));
+  const unknown = [...doomed.keys()].find((name) => !known.has(name));
+  if (unknown !== undefined) {
+    throw new PadFtError('ERR_MODEL', `pruning: the model has no ${unknown}; take a method that does not prune`);
+  }
   return state.map((entry) => {
     const indices = doomed.get(entry.name);
     if (indices === undefined) return entry;
@@ -53,8 +58,9 @@ export function prunedState(
 }
 
 export interface Pruning {
-  /** Channels that are pruned: those of the `portion`-th portion, counted from 1; 0 where even the first cost too much. */
+  /** Channels that are pruned. */
   readonly pruned: number;
+  /** Which portion they are, counted from 1; 0 where even the first cost too much. */
   readonly portion: number;
   /** Accuracy on the clean images before and after. */
   readonly before: number;

@@ -30,7 +30,8 @@ export interface MethodResult {
  * Refuses what `defendByMethod` would refuse, before anything is written.
  *
  * @throws PadFtError ERR_OPTION without clean images where they are needed, or for a setting that does not fit the data;
- * ERR_DATA when a class of the clean images is missing; ERR_MODEL for a victim that has bounds
+ * ERR_DATA when a class of the clean images, or of a training set that a network is trained on, is missing, or the images
+ * are not such as the method can use; ERR_MODEL for a victim that has bounds, or lacks what the method works on
  */
 export function checkMethodRequest({ name, method, settings }: PlannedMethod, request: MethodRequest): void {
   if (method.needs.clean) requireClean(method, request);
