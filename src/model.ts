@@ -47,8 +47,8 @@ export interface ScoringOptions extends EvaluationOptions {
 
 export interface RangesOptions extends EvaluationOptions {
   readonly statistic: RangeStatistic;
-  /** In (0, 1]. */
-  readonly quantile: number;
+  /** In (0, 1]; null for the mean. */
+  readonly quantile: number | null;
   readonly leaveOneLabelOut: boolean;
 }
 
@@ -164,7 +164,7 @@ export class Model implements Disposable {
     );
   }
 
-  /** A quantile of each channel's statistic over the rows: [labels or 1] × siteChannels. The network runs unbounded. */
+  /** A quantile, or the mean, of each channel's statistic over the rows: [labels or 1] × siteChannels. The network runs unbounded. */
   async activationRanges(data: Dataset, options: RangesOptions): Promise<Float32Array> {
     this.#checkFit(data);
     const { statistic, quantile, leaveOneLabelOut } = options;

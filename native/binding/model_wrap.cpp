@@ -323,7 +323,7 @@ Napi::Value ModelWrap::activation_ranges(const Napi::CallbackInfo& info) {
     RangeOptions options;
     static_cast<EvalOptions&>(options) = to_eval_options(fields, reading.network->device());
     options.statistic = static_cast<Statistic>(fields.choice("statistic", {"mean", "max"}));
-    options.quantile = fields.number("quantile", 0, 1);
+    options.quantile = fields.is_null("quantile") ? std::nullopt : std::optional(fields.number("quantile", 0, 1));
     options.leave_one_label_out = fields.boolean("leaveOneLabelOut");
     return Task<at::Tensor>::start(
         info.Env(), &addon_of(info.Env()), std::move(reading.holds), info[2],

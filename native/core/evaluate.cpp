@@ -42,12 +42,19 @@ void require_finite(const at::Tensor& values, const char* what) {
        " more are NaN or infinite; the model's weights are damaged, or its training diverged");
 }
 
-// The q-quantile of the values whose label is not `left_out`, from values sorted from largest to smallest.
 struct Labelled {
   float value;
   int32_t label;
 };
 
+// The mean of the `count` values whose label is not `left_out`.
+float mean_without(const std::vector<Labelled>& values, int64_t count, int32_t left_out) {
+  double sum = 0;
+  for (const auto& item : values) sum += item.label == left_out ? 0 : item.value;
+  return static_cast<float>(sum / static_cast<double>(count));
+}
+
+// The q-quantile of the values whose label is not `left_out`, from values sorted from largest to smallest.
 float quantile_without(const std::vector<Labelled>& descending, int64_t count, double q, int32_t left_out) {
   const double position = q * static_cast<double>(count - 1);
   const auto low = static_cast<int64_t>(std::floor(position));
@@ -130,8 +137,8 @@ Scores score(Network& network, const Dataset& data, const ScoreOptions& options,
 
 at::Tensor activation_ranges(Network& network, const Dataset& data, const RangeOptions& options,
                              const Control& control) {
-  require(options.quantile > 0 && options.quantile <= 1, "ERR_OPTION",
-          "ranges.quantile: expected a number in (0, 1], got ", options.quantile);
+  require(!options.quantile || (*options.quantile > 0 && *options.quantile <= 1), "ERR_OPTION",
+          "ranges.quantile: expected a number in (0, 1], got ", options.quantile.value_or(0));
   const auto rows = in_batches(network, data, options, control, 1, [&](const at::Tensor& images, const at::Tensor&) {
     EvalPass pass;
     pass.precision = options.precision;
@@ -153,6 +160,7 @@ at::Tensor activation_ranges(Network& network, const Dataset& data, const RangeO
       require(taking_part[c] > 0, "ERR_DATA", "activation ranges without label ", c, ": no row of another label is left");
     }
   }
+  const auto without = [&](int64_t c) { return options.leave_one_label_out ? static_cast<int32_t>(c) : -1; };
   auto ranges = at::empty({groups, channels});
   auto* out = ranges.data_ptr<float>();
   at::parallel_for(0, channels, 8, [&](int64_t first, int64_t last) {
@@ -160,10 +168,15 @@ at::Tensor activation_ranges(Network& network, const Dataset& data, const RangeO
     for (int64_t channel = first; channel < last; ++channel) {
       const float* in = values.data_ptr<float>() + channel * count;
       for (int64_t i = 0; i < count; ++i) column[i] = {in[i], static_cast<int32_t>(labels[i])};
+      if (!options.quantile) {
+        for (int64_t c = 0; c < groups; ++c) {
+          out[c * channels + channel] = mean_without(column, taking_part[c], without(c));
+        }
+        continue;
+      }
       std::sort(column.begin(), column.end(), [](const Labelled& a, const Labelled& b) { return a.value > b.value; });
       for (int64_t c = 0; c < groups; ++c) {
-        out[c * channels + channel] =
-            quantile_without(column, taking_part[c], options.quantile, options.leave_one_label_out ? static_cast<int32_t>(c) : -1);
+        out[c * channels + channel] = quantile_without(column, taking_part[c], *options.quantile, without(c));
       }
     }
   });

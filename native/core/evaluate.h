@@ -2,6 +2,8 @@
 // Evaluation mode, no augmentation, rows in order; results are on the host.
 #pragma once
 
+#include <optional>
+
 #include "../models/network.h"
 #include "control.h"
 #include "dataset.h"
@@ -38,8 +40,8 @@ Scores score(Network& network, const Dataset& data, const ScoreOptions& options,
 
 struct RangeOptions : EvalOptions {
   Statistic statistic = Statistic::mean;
-  double quantile = 0.95;            ///< in (0, 1], linear between order statistics (NumPy's default)
-  bool leave_one_label_out = false;  ///< row c: over the rows of every label but c
+  std::optional<double> quantile = 0.95;  ///< in (0, 1], linear between order statistics (NumPy's default); none: the mean
+  bool leave_one_label_out = false;       ///< row c: over the rows of every label but c
 };
 
 /// float32 [classes, site channels], or [1, site channels] over all rows. The network runs unbounded.

@@ -183,6 +183,27 @@ CASE("evaluate", "leave-one-label-out ranges are quantiles over the rows of the 
   }
 }
 
+CASE("evaluate", "activation ranges without a quantile are averages over the rows, or those of the other labels") {
+  const auto network = seasoned_network();
+  const auto data = rows();
+  const Control control;
+  for (const auto statistic : {Statistic::mean, Statistic::max}) {
+    const auto values = statistics(*network, data, statistic).to(at::kDouble);
+    RangeOptions options;
+    options.statistic = statistic;
+    options.quantile = std::nullopt;
+    const auto ranges = activation_ranges(*network, data, options, control);
+    EXPECT(ranges.sizes() == at::IntArrayRef({1, network->site_channels()}));
+    EXPECT_CLOSE(ranges[0], values.mean(0), 1e-5);
+    options.leave_one_label_out = true;
+    const auto others = activation_ranges(*network, data, options, control);
+    for (int64_t label = 0; label < kClasses; ++label) {
+      const auto theirs = at::arange(kRows).remainder(kClasses).ne(label).nonzero().squeeze(1);
+      EXPECT_CLOSE(others[label], values.index_select(0, theirs).mean(0), 1e-5);
+    }
+  }
+}
+
 CASE("evaluate", "activation ranges ignore the network's own bounds") {
   const auto network = seasoned_network();
   const auto data = rows();

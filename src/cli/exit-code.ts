@@ -28,9 +28,19 @@ export interface Failure {
   readonly stack: string | null;
 }
 
+/**
+ * Where disposing of something failed after an error, both come as one: the first is what went wrong. Node 20 has no
+ * `SuppressedError` to compare with.
+ */
+function firstOf(thrown: unknown): unknown {
+  const wrapped = thrown instanceof Error && thrown.name === 'SuppressedError' && 'suppressed' in thrown;
+  return wrapped ? firstOf(thrown.suppressed) : thrown;
+}
+
 /** Any thrown value as a failure. What is not coded is a bug and says so, unless memory ran out: that is nobody's. */
 export function toFailure(thrown: unknown): Failure {
-  const error = outOfMemory(thrown) ?? thrown;
+  const first = firstOf(thrown);
+  const error = outOfMemory(first) ?? first;
   if (error instanceof CommanderError) {
     const message = error.message.replace(/^error: /, '');
     return { exitCode: EXIT.usage, code: 'ERR_OPTION', message, details: { reason: error.code }, stack: null };

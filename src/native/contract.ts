@@ -156,8 +156,8 @@ export interface Scores {
 
 export interface RangeOptions extends EvalOptions {
   readonly statistic: RangeStatistic;
-  /** In (0, 1]; linear interpolation between order statistics, as NumPy's default. */
-  readonly quantile: number;
+  /** In (0, 1]; linear interpolation between order statistics, as NumPy's default. Null: the mean. */
+  readonly quantile: number | null;
   /** True: one row per label c, over the rows of every other label. False: one row, over all rows. */
   readonly leaveOneLabelOut: boolean;
 }

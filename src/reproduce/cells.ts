@@ -1,7 +1,7 @@
 import { ATTACKS, isAttackName } from '../attacks/index.js';
 import { type DatasetName, isDatasetName } from '../datasets/index.js';
 import { type DefenseRequest, type PlannedDefense, planDefenses } from '../defense-request.js';
-import { METHODS, type MethodName, planMethod } from '../defenses/methods/index.js';
+import { type MethodName, planMethod } from '../defenses/methods/index.js';
 import { type InspectSettings, inspectSettings } from '../defenses/mm-bd/inspect.js';
 import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
 import type { Precision } from '../device.js';
@@ -254,10 +254,15 @@ function cellOf(victim: VictimCell, column: Exclude<GridColumn, DefenseColumn>, 
 
 function methodCell(victim: VictimCell, method: MethodName, { methods, cleanShare }: Scale): MethodCell {
   const { seed } = victim;
-  const settings = { ...planMethod(method, methods[method]).settings };
-  const clean = METHODS[method].needs.clean ? { share: cleanShare, draw: 'backdoorbench' as const, seed } : null;
-  const basis = METHODS[method].basis?.(seed);
-  const own = { method, settings, seed, clean, ...(basis === undefined ? {} : { basis }) };
+  const planned = planMethod(method, methods[method]);
+  const { needs, basis, revision } = planned.method;
+  const settings = { ...planned.settings };
+  const clean = needs.clean ? { share: cleanShare, draw: 'backdoorbench' as const, seed } : null;
+  const given = {
+    ...(basis === undefined ? {} : { basis: basis(seed) }),
+    ...(revision === undefined ? {} : { revision }),
+  };
+  const own = { method, settings, seed, clean, ...given };
   const key = contentKey({ format: METHOD_FORMAT, victim: victim.key, ...own });
   return { kind: 'method', ...named(victim, method, null, key), method, settings, seed, clean };
 }

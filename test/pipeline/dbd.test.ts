@@ -52,7 +52,8 @@ beforeAll(async () => {
   const pair = stripes(1200, 200);
   set = await poison(pair, { attack: 'badnets', rate: 0.1, target: 0 }, { device: 'cpu' });
   const training = { width: 8, epochs: 10, batchSize: 32, learningRate: 0.05, cropPadding: 0, flip: false } as const;
-  victim = (await train(set.train, set, { ...training, schedule: 'triangular' })).model;
+  const { model } = await train(set.train, set, { ...training, schedule: 'triangular', precision: 'fp32' });
+  victim = model;
   before = await evaluate(victim, set);
 }, PATIENCE);
 
@@ -66,7 +67,10 @@ function run(
 ): Promise<MethodResult> {
   const { seed = 1, onProgress } = change;
   const request = { victim, training: set.train, clean: null, flip: false, seed };
-  return defendByMethod(planMethod('dbd', options as Record<string, unknown>), request, { onProgress });
+  return defendByMethod(planMethod('dbd', options as Record<string, unknown>), request, {
+    precision: 'fp32',
+    onProgress,
+  });
 }
 
 async function bytesOf(model: Model): Promise<readonly string[]> {

@@ -43,6 +43,22 @@ describe('an array that finds no room', () => {
   });
 });
 
+describe('two errors in one', () => {
+  it('is the error that came first when disposing failed after it', () => {
+    const first = new PadFtError('ERR_DATA', 'what went wrong');
+    // As TypeScript's helper makes it where the engine has none.
+    const both = (suppressed: unknown) =>
+      Object.assign(new Error('An error was suppressed during disposal.'), {
+        name: 'SuppressedError',
+        error: new PadFtError('ERR_BUSY', 'in use'),
+        suppressed,
+      });
+    for (const thrown of [both(first), both(both(first))]) {
+      expect(toFailure(thrown)).toMatchObject({ code: 'ERR_DATA', message: 'what went wrong' });
+    }
+  });
+});
+
 describe('an error about an option, in the words of the command line', () => {
   it.each([
     ['train.batchSize', '--batch-size'],

@@ -29,10 +29,10 @@ export interface AntiBackdoorSettings extends WholeSettings {
  * Last the loss of the isolated rows alone is climbed, as the reference implementations do it; the paper's eq. 4 also
  * descends that of the others. A loss that is climbed has no end, so the last part is short.
  *
- * Otherwise than the published codes: images are cropped and mirrored in all three parts, where the codes isolate and climb
- * on plain images; momentum is plain and starts anew in each part, theirs is Nesterov's and runs on; the rate of the middle
- * part falls by a cosine, where they divide it by ten for the last third, and its images are not cut out. The rows to isolate
- * are ordered by the network in evaluation mode. No epoch is chosen by accuracy: the last counts.
+ * As in the published codes, images are cropped and mirrored in the middle part only. Otherwise than there: momentum is plain
+ * and starts anew in each part, theirs is Nesterov's and runs on into the last; the rate of the middle part falls by a
+ * cosine, where they divide it by ten for the last third, and its images are not cut out. The rows to isolate are ordered by
+ * the network in evaluation mode. No epoch is chosen by accuracy: the last counts.
  */
 export const abl: Method<AntiBackdoorSettings> = {
   name: 'abl',
@@ -40,7 +40,9 @@ export const abl: Method<AntiBackdoorSettings> = {
   paper: 'Li et al., Anti-Backdoor Learning, NeurIPS 2021',
   needs: { training: true, clean: false },
   computes: ['training'],
-  note: 'crops and mirrors throughout, where the published codes isolate and climb on plain images; plain momentum, anew in each part',
+  note: 'momentum is plain and starts anew in each part, and the rate of the middle part falls by a cosine',
+  // 1: isolates and climbs on plain images.
+  revision: 1,
   defaults: {
     isolationEpochs: 10,
     isolationLearningRate: 0.1,
@@ -66,6 +68,7 @@ export const abl: Method<AntiBackdoorSettings> = {
     unlearningEpochs: 'passes over the isolated rows, up their loss',
     unlearningLearningRate: 'of these',
     batchSize: 'rows a step',
+    cropPadding: 'zero padding of the random crop of the passes over the other rows, in pixels; 0 crops nothing',
   },
   check(settings) {
     checkWhole('abl', settings);
@@ -103,13 +106,16 @@ export const abl: Method<AntiBackdoorSettings> = {
     const part = (stream: StreamName, before: number, rateOption: string): WholeRun => {
       return { flip, seed: streamSeed(seed, stream), rateOption, evaluation: partOf(evaluation, before, total) };
     };
+    // The first and the last part: images as they are, at one rate.
+    const plain = { flip: false, schedule: 'constant' } as const;
+    const plainly = (epochs: number, learningRate: number) => ({ ...settings, epochs, learningRate, cropPadding: 0 });
     const model = newLike(victim, seed);
     return await workOn(model, async () => {
-      const fast = { ...settings, epochs: isolationEpochs, learningRate: settings.isolationLearningRate };
+      const fast = plainly(isolationEpochs, settings.isolationLearningRate);
       const isolation = await fineTuneWhole(model, training, fast, {
         ...part('isolation', 0, 'abl.isolationLearningRate'),
+        ...plain,
         objective: { ascentBelow: settings.ascentBelow },
-        schedule: 'constant',
       });
       const isolated = isolatedCount(settings, training.count);
       // Cross-entropy falls as the log-odds of the given label rise.
@@ -123,11 +129,11 @@ export const abl: Method<AntiBackdoorSettings> = {
         part('learning', isolationEpochs, 'abl.learningRate'),
       );
       using climbed = await training.subset(first, quiet);
-      const slow = { ...settings, epochs: unlearningEpochs, learningRate: settings.unlearningLearningRate };
+      const slow = plainly(unlearningEpochs, settings.unlearningLearningRate);
       const unlearning = await fineTuneWhole(model, climbed, slow, {
         ...part('unlearning', isolationEpochs + epochs, 'abl.unlearningLearningRate'),
+        ...plain,
         objective: { ascentBelow: ALWAYS },
-        schedule: 'constant',
       });
       const said = `trained anew for ${isolationEpochs} and ${epochs} epochs; the ${isolated} rows learnt first isolated, and unlearnt for ${unlearningEpochs}`;
       const figures = { isolation: isolation.last, learning: learning.last, unlearning };

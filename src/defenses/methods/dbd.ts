@@ -76,12 +76,12 @@ const DEFAULTS: DbdSettings = {
 /** The rest of SimCLR, which is no setting: its head and its views. */
 const FIXED = { projection: 128, hue: 0.1, jitterProbability: 0.8, greyProbability: 0.2 } as const;
 
-/** A stated short schedule, to lay over the defaults where a CPU has to do: a twentieth of SimCLR, about a
- * two-hundredth of MixMatch. */
+/** A stated short schedule, to lay over the defaults where a CPU has to do: a twentieth of SimCLR, about a fiftieth of
+ * MixMatch. */
 export const DBD_SHORT = {
   contrastiveEpochs: 5,
   semiEpochs: 10,
-  semiSteps: 100,
+  semiSteps: 400,
 } as const satisfies Partial<DbdSettings>;
 
 /** What a stage needs: the network in training, and the set without trust in its labels. */

@@ -1,5 +1,3 @@
-import type { Dataset } from '../../dataset.js';
-import type { EvaluationOptions, Model } from '../../model.js';
 import { number } from '../../options.js';
 import { rankAscending } from '../../statistics.js';
 import {
@@ -31,8 +29,7 @@ const PORTIONS = 20;
  * counted in points: `maxAccDrop` 0.1 allows 90 % to fall to 80 %, where BackdoorBench allows a tenth of what it was.
  *
  * A channel is pruned by setting scale and shift of the batch norm before its ReLU to zero. It gives zero from then on, and
- * since the derivative of a ReLU at zero is zero, fine-tuning cannot wake it. The averages are made of
- * twenty quantiles over the images, so a channel that fires on less than one in forty counts as resting.
+ * since the derivative of a ReLU at zero is zero, fine-tuning cannot wake it.
  */
 export const fp: Method<FinePruningSettings> = {
   name: 'fp',
@@ -40,6 +37,8 @@ export const fp: Method<FinePruningSettings> = {
   paper: 'Liu et al., Fine-Pruning, RAID 2018',
   needs: { training: false, clean: true },
   computes: ['training'],
+  // 1: averages are means; they were made of quantiles.
+  revision: 1,
   note: 'channels that the last convolution reads are pruned, as long as the accuracy on the clean images stays within so many points',
   defaults: { ...WHOLE_DEFAULTS, maxAccDrop: 0.1 },
   help: { ...WHOLE_HELP, maxAccDrop: 'most accuracy on the clean images that pruning may cost, as a fraction' },
@@ -48,7 +47,7 @@ export const fp: Method<FinePruningSettings> = {
     number('fp.maxAccDrop', settings.maxAccDrop, 0, 1);
   },
   fits: ({ victim }) => requireNorms('fp', victim),
-  units: (settings, { clean }) => wholeUnits(settings, clean) + (QUANTILES.length + PORTIONS) * clean,
+  units: (settings, { clean }) => wholeUnits(settings, clean) + (1 + PORTIONS) * clean,
   async run(input, settings) {
     const clean = requireClean(fp, input);
     const { onProgress: __, ...quiet } = input.evaluation;
@@ -56,10 +55,10 @@ export const fp: Method<FinePruningSettings> = {
     const site = victim.sites.at(-1);
     const norm = normBefore('fp', victim, site?.name);
     const channels = site?.channels ?? 0;
-    const order = Array.from(rankAscending(await usageOf(victim, clean, channels, quiet)), (index) => ({
-      norm,
-      index,
-    }));
+    // What clean images use of a channel: its activation, averaged over the map and the images.
+    const averages = { ...quiet, statistic: 'mean', quantile: null, leaveOneLabelOut: false } as const;
+    const usage = (await victim.activationRanges(clean, averages)).slice(-channels);
+    const order = Array.from(rankAscending(Float64Array.from(usage)), (index) => ({ norm, index }));
     const portions = Array.from({ length: PORTIONS - 1 }, (_, i) =>
       order.slice(0, Math.round(((i + 1) * channels) / PORTIONS)),
     );
@@ -79,23 +78,3 @@ export const fp: Method<FinePruningSettings> = {
     });
   },
 };
-
-/** Quantiles that an average over the rows is made of: each stands for a twentieth of them. */
-const QUANTILES = Array.from({ length: 20 }, (_, i) => (i + 0.5) / 20);
-
-/** The average activation of each channel of the last site over the clean images. */
-async function usageOf(
-  victim: Model,
-  clean: Dataset,
-  channels: number,
-  evaluation: EvaluationOptions,
-): Promise<Float64Array> {
-  const usage = new Float64Array(channels);
-  for (const quantile of QUANTILES) {
-    const options = { ...evaluation, statistic: 'mean', quantile, leaveOneLabelOut: false } as const;
-    (await victim.activationRanges(clean, options)).slice(-channels).forEach((value, channel) => {
-      usage[channel]! += value / QUANTILES.length;
-    });
-  }
-  return usage;
-}
