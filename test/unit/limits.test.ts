@@ -1,5 +1,8 @@
-import { expect, test } from 'vitest';
-import { limitsFrom } from '../../src/defenses/pad-ft/purify.js';
+import { describe, expect, test } from 'vitest';
+import type { Dataset } from '../../src/dataset.js';
+import { limitsFrom, scoreCrossLabel } from '../../src/defenses/pad-ft/purify.js';
+import { judge } from '../../src/defenses/pad-ft/verdict.js';
+import { type Model, PRESETS } from '../../src/index.js';
 import { Random } from '../../src/random.js';
 import { quantile } from '../../src/statistics.js';
 
@@ -38,4 +41,58 @@ test('extrapolated limits are near the quantile of clean rows, and stay there wh
   expect(below).toBe(0);
   // Where the rows themselves stay lower, theirs: not every channel is anything like normal.
   expect(lower).toBe(4);
+});
+
+describe('either kind of limits', () => {
+  const CLASSES = 10;
+  const ROWS = 4000;
+  const labels = Int32Array.from({ length: ROWS }, (_, row) => row % CLASSES);
+  const data = {
+    count: ROWS,
+    classes: CLASSES,
+    labels: () => labels,
+    subset: async () => ({ [Symbol.dispose]() {} }),
+  } as unknown as Dataset;
+
+  /** A victim that loses, under limits below `tight`, the margin of a third of the rows of the labels below `planted`. */
+  function victimOf({ tight, planted }: { readonly tight: number; readonly planted: number }) {
+    const kinds: number[] = [];
+    const random = new Random(5);
+    const noise = Float32Array.from({ length: ROWS }, () => 20 + random.normal());
+    const victim = {
+      device: 'cpu',
+      // One channel: 2 in the middle, 3 at three quarters, so 4.4 is extrapolated; 9 is observed.
+      activationRanges: async (_: unknown, { quantile: q }: { readonly quantile: number }) =>
+        Float32Array.of(q === 0.5 ? 2 : q === 0.75 ? 3 : 9),
+      score: async (_: unknown, options: { readonly limits?: { readonly values: Float32Array } }) => {
+        const limit = options.limits?.values[0] ?? Number.POSITIVE_INFINITY;
+        if (options.limits !== undefined) kinds.push(limit);
+        const logOdds = noise.map((value, row) => {
+          const label = labels[row] as number;
+          const loses = limit < tight && label < planted && row % 30 < CLASSES;
+          return limit === Number.POSITIVE_INFINITY ? value : (loses ? -20 : value) + 0.1 * random.normal();
+        });
+        return { logOdds, predicted: labels, alternative: labels, sce: logOdds };
+      },
+    } as unknown as Model;
+    return { victim, kinds };
+  }
+
+  const settings = { ...PRESETS.default.purify, limits: 'either' as const, statistic: 'mean' as const };
+  async function limitsUsed(made: { readonly tight: number; readonly planted: number }) {
+    const { victim, kinds } = victimOf(made);
+    const { clip } = PRESETS.default;
+    const scores = await scoreCrossLabel({ victim, data, settings, clip, seed: 0, holdout: 0, evaluation: {} });
+    const { attacked } = judge(scores, labels, CLASSES, settings).verdict;
+    return { kinds: kinds.map((limit) => (limit === 9 ? 'observed' : 'extrapolated')), attacked };
+  }
+
+  test.each([
+    ['observed ones find a label: extrapolated ones are not tried', { tight: 10, planted: 1 }, ['observed'], [0]],
+    ['extrapolated ones find several labels', { tight: 5, planted: 4 }, ['observed', 'extrapolated'], [0, 1, 2, 3]],
+    ['extrapolated ones find one label alone: no evidence', { tight: 5, planted: 1 }, ['observed', 'extrapolated'], []],
+    ['neither finds anything', { tight: 0, planted: 4 }, ['observed', 'extrapolated'], []],
+  ])('%s', async (_, made, kinds, attacked) => {
+    expect(await limitsUsed(made)).toEqual({ kinds, attacked });
+  });
 });

@@ -185,6 +185,9 @@ export function scoringKey({ purify, clip, seed, holdout }: PadFtSettings): stri
   const { verdictGain: _, verdictSeparation: __, suspectPosterior: ___, pool, count, ...scoring } = purify;
   // sce is exact where its rows will be cut, and clip-drop fits bounds on what it keeps.
   const kept: Partial<Record<PurifierName, unknown>> = { 'clip-drop': [count, clip], sce: [count, pool, holdout] };
+  // Which limits these rows are held to is said by a verdict.
+  if (purify.limits === 'either')
+    kept['cross-label'] = [purify.verdictGain, purify.verdictSeparation, purify.suspectPosterior];
   return JSON.stringify([scoring, seed, kept[purify.purifier] ?? null]);
 }
 

@@ -23,7 +23,7 @@ export type ControllerName = (typeof CONTROLLERS)[number];
 export const BOUND_KINDS = ['max', 'mean', 'both'] as const;
 export type BoundKind = (typeof BOUND_KINDS)[number];
 
-export const LIMITS = ['observed', 'extrapolated'] as const;
+export const LIMITS = ['observed', 'extrapolated', 'either'] as const;
 
 export interface PurifySettings {
   readonly purifier: PurifierName;
@@ -39,6 +39,8 @@ export interface PurifySettings {
    * … as those rows have it (`observed`), or the lower of that and one `extrapolated` from their median and third quartile
    * as if they were normal: then up to a quarter of those rows may be planted themselves, as under all-to-all, and the
    * limits stay. Tighter limits cost clean rows their margin too: a net that learnt little is judged worse by them.
+   * `either` is observed, and extrapolated where no label is called attacked by what is observed and several are by what is
+   * extrapolated.
    */
   readonly limits: (typeof LIMITS)[number];
   /** cross-label: the statistic of a channel's map that is limited; `both` scores under each and takes the worse. */
@@ -272,7 +274,7 @@ function checkPurify(purify: PurifySettings): void {
   choice('purify.limits', purify.limits, LIMITS);
   if (!(purify.quantile > 0 && purify.quantile <= 1))
     throw invalidOption('purify.quantile', 'a number in (0, 1]', purify.quantile);
-  if (purify.limits === 'extrapolated' && purify.quantile === 1)
+  if (purify.limits !== 'observed' && purify.quantile === 1)
     throw invalidOption('purify.quantile', 'a number below 1 where limits are extrapolated', purify.quantile);
   choice('purify.statistic', purify.statistic, ['both', 'mean', 'max']);
   integer('purify.rowsPerLabel', purify.rowsPerLabel, 8);

@@ -31,9 +31,10 @@ export const PURIFIER_TABLE: Readonly<Record<PurifierName, Purifier>> = {
     summary: "rows that lose their margin when channels are held to what other labels' rows show",
     units({ purify }, { rows, classes }) {
       const statistics = purify.statistic === 'both' ? 2 : 1;
-      // One pass for what is observed, two more for what is extrapolated.
-      const passes = purify.limits === 'extrapolated' ? 3 : 1;
-      return (1 + statistics) * rows + passes * statistics * Math.min(rows, classes * purify.rowsPerLabel);
+      const sample = Math.min(rows, classes * purify.rowsPerLabel);
+      // One look at the sample for what is observed, three for what is extrapolated; both at most.
+      const looks = { observed: 1, extrapolated: 3, either: 4 }[purify.limits];
+      return rows + statistics * ((purify.limits === 'either' ? 2 : 1) * rows + looks * sample);
     },
   },
   'clip-drop': {

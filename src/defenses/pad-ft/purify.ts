@@ -125,16 +125,30 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   const rows = drawPerLabel(labels, eligible, data.classes, settings.rowsPerLabel, input.seed);
   using sample = await data.subset(rows, evaluation);
   const kinds = settings.statistic === 'both' ? (['mean', 'max'] as const) : [settings.statistic];
-  const limited: LimitedScores[] = [];
-  for (const statistic of kinds) {
-    const ranges = (quantile: number) =>
-      model.activationRanges(sample, { ...evaluation, statistic, quantile, leaveOneLabelOut: true });
-    const values = await limitsFrom(ranges, settings);
-    const under = await model.score(data, { ...evaluation, alpha: settings.alpha, limits: { statistic, values } });
-    limited.push({ score: dropScore(victim.logOdds, under.logOdds), alternative: under.alternative });
-  }
-  return { ...worst(limited, labels, eligible, data.classes), eligible, victim, judged: eligible };
+  const under = async (limits: 'observed' | 'extrapolated'): Promise<RowScores> => {
+    const limited: LimitedScores[] = [];
+    for (const statistic of kinds) {
+      const ranges = (quantile: number) =>
+        model.activationRanges(sample, { ...evaluation, statistic, quantile, leaveOneLabelOut: true });
+      const values = await limitsFrom(ranges, { quantile: settings.quantile, limits });
+      const scores = await model.score(data, { ...evaluation, alpha: settings.alpha, limits: { statistic, values } });
+      limited.push({ score: dropScore(victim.logOdds, scores.logOdds), alternative: scores.alternative });
+    }
+    return { ...worst(limited, labels, eligible, data.classes), eligible, victim, judged: eligible };
+  };
+  if (settings.limits !== 'either') return under(settings.limits);
+  const observed = await under('observed');
+  const accused = (scores: RowScores) => judge(scores, labels, data.classes, settings).verdict.attacked.length;
+  if (accused(observed) > 0) return observed;
+  const extrapolated = await under('extrapolated');
+  return accused(extrapolated) >= SEVERAL ? extrapolated : observed;
 }
+
+/**
+ * Extrapolated limits are there for triggers in every label. One label that only they accuse is nearer to the clean ones
+ * that they accuse than to that.
+ */
+const SEVERAL = 3;
 
 /**
  * The limits at a quantile: observed, or the lower of that and median + z(q) / z(0.75) · (third quartile − median), the
@@ -142,7 +156,7 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
  */
 export async function limitsFrom(
   ranges: (quantile: number) => Promise<Float32Array>,
-  { quantile, limits }: Pick<PurifySettings, 'quantile' | 'limits'>,
+  { quantile, limits }: { readonly quantile: number; readonly limits: 'observed' | 'extrapolated' },
 ): Promise<Float32Array> {
   const observed = await ranges(quantile);
   if (limits === 'observed') return observed;
