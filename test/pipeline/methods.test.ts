@@ -154,7 +154,7 @@ describe('methods', () => {
       const { model, said } = await run('ft-sam', TUNED);
       using _ = model;
       const { evaluation } = await judgeMethod(model, set, before);
-      // 12.8 % and ACC_ZZZ there.
+      // 12.8 % there.
       expect(evaluation.asr).toBeLessThan(0.6);
       expect(evaluation.acc).toBeGreaterThan(before.acc - 0.15);
       expect(said).toBe('every weight trained on 500 clean images for 10 epochs by SAM of radius 2');
