@@ -1,8 +1,9 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { Dataset } from '../../src/dataset.js';
 import { limitsFrom, scoreCrossLabel } from '../../src/defenses/pad-ft/purify.js';
 import { judge } from '../../src/defenses/pad-ft/verdict.js';
-import { type Model, PRESETS } from '../../src/index.js';
+import { type Model, type PadFtSettings, PRESETS } from '../../src/index.js';
 import { Random } from '../../src/random.js';
 import { quantile } from '../../src/statistics.js';
 
@@ -51,7 +52,12 @@ describe('either kind of limits', () => {
     count: ROWS,
     classes: CLASSES,
     labels: () => labels,
-    subset: async () => ({ [Symbol.dispose]() {} }),
+    subset: async () => ({
+      disposed: false,
+      [Symbol.dispose]() {
+        this.disposed = true;
+      },
+    }),
   } as unknown as Dataset;
 
   /** A victim that loses, under limits below `tight`, the margin of a third of the rows of the labels below `planted`. */
@@ -62,8 +68,14 @@ describe('either kind of limits', () => {
     const victim = {
       device: 'cpu',
       // One channel: 2 in the middle, 3 at three quarters, so 4.4 is extrapolated; 9 is observed.
-      activationRanges: async (_: unknown, { quantile: q }: { readonly quantile: number }) =>
-        Float32Array.of(q === 0.5 ? 2 : q === 0.75 ? 3 : 9),
+      activationRanges: async (
+        sample: { readonly disposed: boolean },
+        { quantile: q }: { readonly quantile: number },
+      ) => {
+        await nextTurn();
+        expect(sample.disposed).toBe(false);
+        return Float32Array.of(q === 0.5 ? 2 : q === 0.75 ? 3 : 9);
+      },
       score: async (_: unknown, options: { readonly limits?: { readonly values: Float32Array } }) => {
         const limit = options.limits?.values[0] ?? Number.POSITIVE_INFINITY;
         if (options.limits !== undefined) kinds.push(limit);
@@ -78,12 +90,16 @@ describe('either kind of limits', () => {
     return { victim, kinds };
   }
 
-  const settings = { ...PRESETS.default.purify, limits: 'either' as const, statistic: 'mean' as const };
-  async function limitsUsed(made: { readonly tight: number; readonly planted: number }) {
+  async function limitsUsed(
+    made: { readonly tight: number; readonly planted: number },
+    limits: PadFtSettings['purify']['limits'] = 'either',
+  ) {
     const { victim, kinds } = victimOf(made);
-    const { clip } = PRESETS.default;
+    const { clip, purify } = PRESETS.default;
+    const settings = { ...purify, limits, statistic: 'mean' as const };
     const scores = await scoreCrossLabel({ victim, data, settings, clip, seed: 0, holdout: 0, evaluation: {} });
-    const { attacked } = judge(scores, labels, CLASSES, settings).verdict;
+    const { attacked, text } = judge(scores, labels, CLASSES, settings).verdict;
+    expect(text.startsWith('by extrapolated limits: label 0')).toBe(attacked.length > 1);
     return { kinds: kinds.map((limit) => (limit === 9 ? 'observed' : 'extrapolated')), attacked };
   }
 
@@ -94,5 +110,10 @@ describe('either kind of limits', () => {
     ['neither finds anything', { tight: 0, planted: 4 }, ['observed', 'extrapolated'], []],
   ])('%s', async (_, made, kinds, attacked) => {
     expect(await limitsUsed(made)).toEqual({ kinds, attacked });
+  });
+
+  test('the sample is there as long as limits are measured on it, whichever are asked for', async () => {
+    expect((await limitsUsed({ tight: 5, planted: 4 }, 'observed')).kinds).toEqual(['observed']);
+    expect((await limitsUsed({ tight: 10, planted: 1 }, 'extrapolated')).kinds).toEqual(['extrapolated']);
   });
 });

@@ -50,6 +50,8 @@ export interface RowScores {
   readonly alternative: Int32Array;
   /** Rows that verdict and suspects are drawn from, non-zero; null for scores that say nothing about planting yet. */
   readonly judged: Uint8Array | null;
+  /** What the purifier turned to by itself, in words: the verdict says so. */
+  readonly turnedTo?: string | undefined;
 }
 
 /** The rows the victim classifies as labelled. */
@@ -136,12 +138,12 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
     }
     return { ...worst(limited, labels, eligible, data.classes), eligible, victim, judged: eligible };
   };
-  if (settings.limits !== 'either') return under(settings.limits);
+  if (settings.limits !== 'either') return await under(settings.limits);
   const observed = await under('observed');
   const accused = (scores: RowScores) => judge(scores, labels, data.classes, settings).verdict.attacked.length;
   if (accused(observed) > 0) return observed;
   const extrapolated = await under('extrapolated');
-  return accused(extrapolated) >= SEVERAL ? extrapolated : observed;
+  return accused(extrapolated) >= SEVERAL ? { ...extrapolated, turnedTo: 'extrapolated limits' } : observed;
 }
 
 /**

@@ -150,12 +150,9 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
     };
   });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
-  return {
-    clear,
-    labels: verdicts,
-    suspects,
-    verdict: summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null),
-  };
+  const verdict = summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null);
+  const text = scores.turnedTo === undefined ? verdict.text : `by ${scores.turnedTo}: ${verdict.text}`;
+  return { clear, labels: verdicts, suspects, verdict: { ...verdict, text } };
 }
 
 /** Robust z of the labels that can be judged, among themselves; 0 for the others. */
