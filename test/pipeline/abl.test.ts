@@ -28,7 +28,7 @@ const QUICK = {
   isolationEpochs: 4,
   isolationLearningRate: 0.02,
   isolationShare: 0.03,
-  epochs: 10,
+  epochs: 6,
   learningRate: 0.05,
   batchSize: 32,
   cropPadding: 0,
@@ -49,7 +49,7 @@ beforeAll(async () => {
   const pair = stripes(2000, 400, FAINT);
   set = await poison(
     pair,
-    { attack: 'badnets', rate: 0.2, target: 0, attackOptions: { patchSize: 6 } },
+    { attack: 'badnets', rate: 0.1, target: 0, attackOptions: { patchSize: 6 } },
     { device: 'cpu' },
   );
   // Only its shape is taken.
@@ -71,9 +71,9 @@ describe('abl', () => {
     async () => {
       const steps: (readonly [number, number])[] = [];
       const planted = new Set(set.truth.poisoned);
-      const learnt = await run({ unlearningLearningRate: 0 }, 2);
+      const learnt = await run({ unlearningEpochs: 1, unlearningLearningRate: 0 });
       using before = learnt.model;
-      const request = { victim, training: set.train, clean: null, flip: false, seed: 2 };
+      const request = { victim, training: set.train, clean: null, flip: false, seed: 0 };
       const { model, given, said, details } = await defendByMethod(
         planMethod('abl', { ...QUICK, unlearningEpochs: 10, unlearningLearningRate: 2e-3 }),
         request,
@@ -81,18 +81,19 @@ describe('abl', () => {
       );
       using after = model;
       const { isolated, unlearning } = details as unknown as Told;
-      // All 60 on the machine this was written on, 57 and 60 by seeds 0 and 1; a fifth of the rows are planted.
+      // All 60 on the machine this was written on, 24 and 60 by seeds 1 and 2; a tenth of the rows are planted.
       expect(isolated).toHaveLength(60);
       expect(isolated.filter((row) => planted.has(row)).length).toBeGreaterThan(30);
-      // ASR from 85.7 to 45.0 % and ACC from 87.0 to 78.0 % there; 22 to 0 % and 60 to 35 % by seeds 0 and 1.
+      // ASR from 100 to 0 % and ACC from 100 to 84 % there; 100 to 16 % and 87 to 6 % by seeds 1 and 2.
       const [was, is] = [await evaluate(before, set), await evaluate(after, set)];
-      expect(was.asr).toBeGreaterThan(0.2);
-      expect(is.asr).toBeLessThan((was.asr ?? 0) - 0.1);
+      expect(was.asr).toBeGreaterThan(0.5);
+      expect(is.asr).toBeLessThan((was.asr ?? 0) - 0.3);
       expect(is.acc).toBeGreaterThan(0.5);
-      expect(unlearning.last.loss).toBeGreaterThan(unlearning.first.loss);
+      // From 0.32 to 4.8.
+      expect(unlearning.last.loss).toBeGreaterThan(2 * unlearning.first.loss);
       expect(given).toEqual({ training: 2000, clean: null });
       expect(said).toContain('the 60 rows learnt first isolated, and unlearnt for 10');
-      expect(steps).toEqual(Array.from({ length: 24 }, (_, i) => [i + 1, 24]));
+      expect(steps).toEqual(Array.from({ length: 20 }, (_, i) => [i + 1, 20]));
     },
     PATIENCE,
   );

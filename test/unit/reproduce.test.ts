@@ -340,14 +340,14 @@ test('forward units of methods and detectors', () => {
   expect(units('ft-sam')).toBe(2 * 3 * 20 * 2500 + 20_000);
   // Three gradients a step; the accuracy before, and at the thresholds 0.05 to 0.9.
   expect(units('anp')).toBe(9 * 300 * 256 + 19 * 2500 + 20_000);
-  // Twenty quantiles of what the channels do, and twenty looks at the accuracy.
-  expect(units('fp')).toBe(3 * 20 * 2500 + 40 * 2500 + 20_000);
+  // One look at what the channels do, and twenty at the accuracy.
+  expect(units('fp')).toBe(3 * 20 * 2500 + 21 * 2500 + 20_000);
   expect(units('nad')).toBe(3 * 10 * 2500 + 4 * 10 * 2500 + 20_000);
   expect(units('classifier-only')).toBe(
     scoringUnits(PRESETS.default, size) + 5 * PRESETS.default.purify.count + 20_000,
   );
   expect(units('abl')).toBe(3 * 4 * 50_000 + 50_000 + 3 * 6 * 49_500 + 3 * 5 * 500 + 20_000);
-  expect(units('dbd')).toBe(5 * 6 * 50_000 + 50_000 + 10 * (50_000 + 100 * 64 * 11) + 20_000);
+  expect(units('dbd')).toBe(5 * 6 * 50_000 + 50_000 + 10 * (50_000 + 400 * 64 * 11) + 20_000);
   expect(units('cross-label')).toBe(scoringUnits(PRESETS.default, size));
   expect(units('cross-label', 'default')).toBe(units('default'));
   expect(units('sce')).toBe(50_000);
