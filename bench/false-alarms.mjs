@@ -1,7 +1,7 @@
 // How often the default accuses a clean training set: made pictures, no poison, one thin victim a seed; prints one JSON
 // line each with Ashman's D, the gain and the z of every label.
 //
-//   node bench/false-alarms.mjs [--rows 2000] [--first 1] [--seeds 8]
+//   node bench/false-alarms.mjs [--rows 2000] [--first 1] [--seeds 8] [--limits observed]
 import { parseArgs } from 'node:util';
 import { loadDatasetPair } from '../dist/datasets/index.js';
 import { evaluate, padFtSettings, poison, purify, train } from '../dist/index.js';
@@ -11,6 +11,7 @@ const { values: args } = parseArgs({
     rows: { type: 'string', default: '2000' },
     first: { type: 'string', default: '1' },
     seeds: { type: 'string', default: '8' },
+    limits: { type: 'string', default: 'observed' },
   },
 });
 const first = Number(args.first);
@@ -20,7 +21,7 @@ for (let seed = first; seed < first + Number(args.seeds); seed++) {
   const settings = { width: 8, epochs: 6, batchSize: 64, learningRate: 0.05, schedule: 'triangular', seed };
   const { model } = await train(set.train, set, { ...settings, cropPadding: 0, flip: false });
   const { acc } = await evaluate(model, set);
-  const options = padFtSettings({ purify: { count: 500 }, holdout: 300, seed });
+  const options = padFtSettings({ purify: { count: 500, limits: args.limits }, holdout: 300, seed });
   const { verdict, labels } = await purify(model, set.train, options);
   const figures = labels.map(({ label, eligible, separation, gain, z }) => ({ label, eligible, separation, gain, z }));
   console.log(JSON.stringify({ rows: Number(args.rows), seed, acc, attacked: verdict.attacked, labels: figures }));
