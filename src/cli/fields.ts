@@ -31,7 +31,7 @@ export const PURIFY_GROUP: SettingGroup<PurifySettings> = {
     alpha: { help: 'weight of the cross-entropy in SCE, in (0, 1]' },
     quantile: { help: 'cross-label: limits are this quantile of what rows of the other labels show' },
     limits: {
-      help: 'cross-label: that quantile as it is, or extrapolated from the middle half of the rows where that is lower; `either` turns to the second where several labels look attacked by it and none by the first',
+      help: 'cross-label: that quantile as it is, or extrapolated from the middle half of the rows where that is lower; `either` takes the second where three labels or more look attacked by it and none by the first',
       words: LIMITS,
     },
     statistic: { help: "cross-label: the number of a channel's map that is limited", words: ['both', 'mean', 'max'] },

@@ -14,7 +14,7 @@ import { type DefenseColumn, type DetectorColumn, findColumn, type GridColumn } 
 import { type Grid, type GridAttack, type GridTable, NO_ATTACK } from './grid.js';
 import { SCALES, type Scale, trainSettings } from './scales.js';
 
-/** Each is raised when the same settings would make something else than before: no cell of the kind is taken over then. */
+/** Each is raised when the same settings would make something else than before: no cell of the kind is taken over then. A method has a `revision` of its own besides. */
 const VICTIM_FORMAT = 1;
 const DEFENSE_FORMAT = 4;
 const METHOD_FORMAT = 2;
@@ -258,11 +258,7 @@ function methodCell(victim: VictimCell, method: MethodName, { methods, cleanShar
   const { needs, basis, revision } = planned.method;
   const settings = { ...planned.settings };
   const clean = needs.clean ? { share: cleanShare, draw: 'backdoorbench' as const, seed } : null;
-  const given = {
-    ...(basis === undefined ? {} : { basis: basis(seed) }),
-    ...(revision === undefined ? {} : { revision }),
-  };
-  const own = { method, settings, seed, clean, ...given };
+  const own = { method, settings, seed, clean, basis: basis?.(seed), revision };
   const key = contentKey({ format: METHOD_FORMAT, victim: victim.key, ...own });
   return { kind: 'method', ...named(victim, method, null, key), method, settings, seed, clean };
 }

@@ -81,7 +81,7 @@ describe('abl', () => {
       );
       using after = model;
       const { isolated, unlearning } = details as unknown as Told;
-      // All 60 on the machine this was written on, 24 and 60 by seeds 1 and 2; a tenth of the rows are planted.
+      // All 60 on the machine this was written on; a tenth of the rows are planted. Seed 0 was chosen: by 1 and 2 it is 24 and 60.
       expect(isolated).toHaveLength(60);
       expect(isolated.filter((row) => planted.has(row)).length).toBeGreaterThan(30);
       // ASR from 100 to 0 % and ACC from 100 to 84 % there; 100 to 16 % and 87 to 6 % by seeds 1 and 2.

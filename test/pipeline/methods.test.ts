@@ -20,6 +20,9 @@ import {
 } from '../../src/index.js';
 import { loadAddon } from '../../src/native/load.js';
 
+/** Everywhere the same, where processors differ in what they are quick at. */
+const FP32 = { precision: 'fp32' } as const;
+
 /** The methods on one small network that was really backdoored: 3000 pictures of ten kinds, a patch on 300 of them. */
 const TRAINING = {
   width: 8,
@@ -29,10 +32,8 @@ const TRAINING = {
   schedule: 'triangular',
   cropPadding: 0,
   flip: false,
-  // Everywhere the same, where processors differ in what they are quick at.
-  precision: 'fp32',
+  ...FP32,
 } as const;
-const FP32 = { precision: 'fp32' } as const;
 const PATIENCE = 15 * 60_000;
 
 let set: PoisonedSet;

@@ -31,7 +31,7 @@ import { textTable } from '../tables.js';
 const EXAMPLES = `
 Writes table1.md, table2.md, table3.md, cells.csv and index.html, with our figures beside the paper's, and a copy of every
 card under cards/. \`all\` are the paper's three tables; \`methods\` (PAD-FT beside other ways to repair) and \`detectors\`
-(purifiers and MM-BD without a repair) are made when they are named. Victims and defences are kept in victims/ and defences/ under what they depend on: Ctrl-C finishes the
+(purifiers and MM-BD without a repair) are made when they are named. Victims and defences are kept in victims/ and defenses/ under what they depend on: Ctrl-C finishes the
 batch, the same command goes on from there, and a changed option runs again only what depends on it.
 
 Examples:

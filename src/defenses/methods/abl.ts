@@ -1,3 +1,4 @@
+import type { Dataset } from '../../dataset.js';
 import { invalidOption } from '../../errors.js';
 import { integer, number } from '../../options.js';
 import { type StreamName, streamSeed } from '../../random.js';
@@ -29,7 +30,7 @@ export interface AntiBackdoorSettings extends WholeSettings {
  * Last the loss of the isolated rows alone is climbed, as the reference implementations do it; the paper's eq. 4 also
  * descends that of the others. A loss that is climbed has no end, so the last part is short.
  *
- * As in the published codes, images are cropped and mirrored in the middle part only. Otherwise than there: momentum is plain
+ * As in the authors' code, images are cropped and mirrored in the middle part only. Otherwise than there: momentum is plain
  * and starts anew in each part, theirs is Nesterov's and runs on into the last; the rate of the middle part falls by a
  * cosine, where they divide it by ten for the last third, and its images are not cut out. The rows to isolate are ordered by
  * the network in evaluation mode. No epoch is chosen by accuracy: the last counts.
@@ -106,17 +107,20 @@ export const abl: Method<AntiBackdoorSettings> = {
     const part = (stream: StreamName, before: number, rateOption: string): WholeRun => {
       return { flip, seed: streamSeed(seed, stream), rateOption, evaluation: partOf(evaluation, before, total) };
     };
-    // The first and the last part: images as they are, at one rate.
-    const plain = { flip: false, schedule: 'constant' } as const;
-    const plainly = (epochs: number, learningRate: number) => ({ ...settings, epochs, learningRate, cropPadding: 0 });
     const model = newLike(victim, seed);
+    // The first and the last part: images as they are, at one rate, up the loss where it is below `ascentBelow`.
+    const onPlainImages = (data: Dataset, own: PlainSettings, run: WholeRun) => {
+      const objective = { ascentBelow: own.ascentBelow };
+      const plain = { ...settings, ...own, cropPadding: 0 };
+      return fineTuneWhole(model, data, plain, { ...run, flip: false, schedule: 'constant', objective });
+    };
     return await workOn(model, async () => {
-      const fast = plainly(isolationEpochs, settings.isolationLearningRate);
-      const isolation = await fineTuneWhole(model, training, fast, {
-        ...part('isolation', 0, 'abl.isolationLearningRate'),
-        ...plain,
-        objective: { ascentBelow: settings.ascentBelow },
-      });
+      const { ascentBelow, isolationLearningRate, unlearningLearningRate } = settings;
+      const isolation = await onPlainImages(
+        training,
+        { epochs: isolationEpochs, learningRate: isolationLearningRate, ascentBelow },
+        part('isolation', 0, 'abl.isolationLearningRate'),
+      );
       const isolated = isolatedCount(settings, training.count);
       // Cross-entropy falls as the log-odds of the given label rise.
       const order = rankAscending((await model.score(training, quiet)).logOdds);
@@ -129,18 +133,19 @@ export const abl: Method<AntiBackdoorSettings> = {
         part('learning', isolationEpochs, 'abl.learningRate'),
       );
       using climbed = await training.subset(first, quiet);
-      const slow = plainly(unlearningEpochs, settings.unlearningLearningRate);
-      const unlearning = await fineTuneWhole(model, climbed, slow, {
-        ...part('unlearning', isolationEpochs + epochs, 'abl.unlearningLearningRate'),
-        ...plain,
-        objective: { ascentBelow: ALWAYS },
-      });
+      const unlearning = await onPlainImages(
+        climbed,
+        { epochs: unlearningEpochs, learningRate: unlearningLearningRate, ascentBelow: ALWAYS },
+        part('unlearning', isolationEpochs + epochs, 'abl.unlearningLearningRate'),
+      );
       const said = `trained anew for ${isolationEpochs} and ${epochs} epochs; the ${isolated} rows learnt first isolated, and unlearnt for ${unlearningEpochs}`;
       const figures = { isolation: isolation.last, learning: learning.last, unlearning };
       return { said, details: { isolated: Array.from(first), ...figures } };
     });
   },
 };
+
+type PlainSettings = Pick<AntiBackdoorSettings, 'epochs' | 'learningRate' | 'ascentBelow'>;
 
 /** No mean loss reaches this in float32: every batch is climbed. */
 const ALWAYS = 1e300;

@@ -50,7 +50,7 @@ export interface Method<Settings extends object = object> {
   readonly check: (settings: Settings) => void;
   /** Refuses what does not fit the victim or the data, before anything is written. */
   readonly fits?: ((input: Pick<MethodInput, 'victim' | 'training' | 'clean'>, settings: Settings) => void) | undefined;
-  /** Raised when the same settings would make something else than before: no cached result is taken over then. Defaults to 0. */
+  /** Raised when the same settings would make something else than before: no cached result is taken over then. Left out at first. */
   readonly revision?: number | undefined;
   /** Settings of PAD-FT that it works by, besides its own: a cached result depends on them too. */
   readonly basis?: ((seed: number) => unknown) | undefined;

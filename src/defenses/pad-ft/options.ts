@@ -39,8 +39,8 @@ export interface PurifySettings {
    * … as those rows have it (`observed`), or the lower of that and one `extrapolated` from their median and third quartile
    * as if they were normal: then up to a quarter of those rows may be planted themselves, as under all-to-all, and the
    * limits stay. Tighter limits cost clean rows their margin too: a net that learnt little is judged worse by them.
-   * `either` is observed, and extrapolated where no label is called attacked by what is observed and several are by what is
-   * extrapolated.
+   * `either` is observed, and extrapolated where no label is called attacked by what is observed and three or more are by
+   * what is extrapolated; that costs the scoring passes of both where the first finds nothing.
    */
   readonly limits: (typeof LIMITS)[number];
   /** cross-label: the statistic of a channel's map that is limited; `both` scores under each and takes the worse. */

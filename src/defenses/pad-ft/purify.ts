@@ -115,7 +115,8 @@ function scoringPrecision({ victim, evaluation }: PurifyInput): NativePrecision 
  * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show; the score
  * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
  * their margin. One pass over a sample for the ranges (three where limits are extrapolated) and one scoring pass a
- * statistic, and one as it is; no gradient, no clean data, no guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
+ * statistic, and one as it is; with `either` both kinds of limits, where the first finds nothing. No gradient, no clean data,
+ * no guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
  * verdict is drawn from thousands of them.
  */
 export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
@@ -147,8 +148,8 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
 }
 
 /**
- * Extrapolated limits are there for triggers in every label. One label that only they accuse is nearer to the clean ones
- * that they accuse than to that.
+ * Labels that extrapolated limits must accuse where observed ones accuse none. They are there for triggers in every label;
+ * one or two labels that only they accuse are nearer to a false alarm than to that.
  */
 const SEVERAL = 3;
 
