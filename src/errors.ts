@@ -63,8 +63,18 @@ export function describe(value: unknown): string {
   return typeof value === 'object' ? (value.constructor?.name ?? 'an object') : typeof value;
 }
 
+/**
+ * What went wrong first: where disposing of something failed after an error, both come as one. To be asked before an error
+ * is looked at that may have passed a `using`. Node 20 has no `SuppressedError` to compare with.
+ */
+export function originalError(thrown: unknown): unknown {
+  const wrapped = thrown instanceof Error && thrown.name === 'SuppressedError' && 'suppressed' in thrown;
+  return wrapped ? originalError(thrown.suppressed) : thrown;
+}
+
 /** True for errors that mean "somebody asked us to stop", whoever raised them. */
-export function isAbort(error: unknown): boolean {
+export function isAbort(thrown: unknown): boolean {
+  const error = originalError(thrown);
   return (
     (error instanceof PadFtError && error.code === 'ERR_ABORTED') ||
     (error instanceof Error && error.name === 'AbortError')

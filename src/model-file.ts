@@ -114,9 +114,13 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
       );
     }
     const entry: StateEntry = { name, dtype: tensor.dtype, shape: tensor.shape, data: tensor.data };
+    // A bound may be infinite: it bounds nothing.
+    if (name.startsWith(PREFIX)) {
+      clip.set(name, bound(path, entry));
+      continue;
+    }
     if (tensor.dtype === 'F32' && !floats(entry).every(Number.isFinite)) nonFinite.push(name);
-    if (name.startsWith(PREFIX)) clip.set(name, bound(path, entry));
-    else if (options.extraPrefixes?.some((prefix) => name.startsWith(prefix))) extra.set(name, entry);
+    if (options.extraPrefixes?.some((prefix) => name.startsWith(prefix))) extra.set(name, entry);
     else state.push(entry);
   }
   const model = Model.create(architecture(path, state, metadata, options));

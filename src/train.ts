@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { Dataset } from './dataset.js';
 import { PRECISIONS, type Precision, resolvePrecision } from './device.js';
-import { invalidOption, isAbort, PadFtError } from './errors.js';
+import { invalidOption, isAbort, originalError, PadFtError } from './errors.js';
 import { type Evaluation, evaluate, type TestSets } from './evaluate.js';
 import { checkJson, listOf, object, record, sha256 } from './formats/json-shape.js';
 import { counted } from './formats/plural.js';
@@ -164,7 +164,7 @@ export async function train(
     return { model, history, settings, precision, recipe };
   } catch (error) {
     model.dispose();
-    throw isAbort(error) ? checkpoint.explain(history.length, settings.epochs, error) : error;
+    throw isAbort(error) ? checkpoint.explain(history.length, settings.epochs, originalError(error)) : error;
   } finally {
     callNative(() => trainer.dispose());
   }

@@ -46,6 +46,8 @@ BoundsFitter::Kind BoundsFitter::make_kind(const at::Tensor& reference) const {
           "clip bounds: expected one value for each of the ", network_->site_channels(), " channels, got ",
           reference.numel());
   kind.reference = reference.to(network_->device()).to(at::kFloat);
+  require(options_.parameters == BoundsFitterOptions::Parameters::absolute || kind.reference.isfinite().all().item<bool>(),
+          "ERR_OPTION", "clip bounds: expected finite references, of which shares are learnt");
   const auto sites = static_cast<int64_t>(network_->sites().size());
   if (options_.parameters == BoundsFitterOptions::Parameters::fraction) {
     kind.parameter = at::ones({options_.per_layer ? sites : network_->site_channels()}, kind.reference.options());
@@ -77,13 +79,14 @@ at::Tensor BoundsFitter::penalty() const {
   for (const Kind* kind : {&max_, &mean_}) {
     if (!kind->parameter.defined()) continue;
     ++kinds;
+    const auto bounded = kind->parameter.masked_fill(kind->parameter.isposinf(), 0);
     if (options_.parameters == BoundsFitterOptions::Parameters::fraction) {
-      add(kind->parameter.mean());
+      add(bounded.mean());
     } else if (options_.per_layer) {
-      add(kind->parameter.abs().sum());
+      add(bounded.abs().sum());
     } else {
       const auto squares = at::zeros({static_cast<int64_t>(network_->sites().size())}, kind->first.options());
-      add(squares.index_add(0, site_of_channel_, kind->parameter.square()).clamp_min(1e-12).sqrt().sum());
+      add(squares.index_add(0, site_of_channel_, bounded.square()).clamp_min(1e-12).sqrt().sum());
     }
   }
   return options_.parameters == BoundsFitterOptions::Parameters::fraction ? total / kinds : total;

@@ -17,7 +17,9 @@ struct BoundsFitterOptions {
   enum class Scale { plain, variance };
   Parameters parameters = Parameters::absolute;
   bool per_layer = false;
-  at::Tensor max;   ///< [site channels]: start (absolute) or reference (fraction); undefined leaves the kind out
+  /// [site channels]: start (absolute) or reference (fraction); undefined leaves the kind out. An absolute start of +∞ leaves
+  /// its channel unbounded for good, and out of the penalty.
+  at::Tensor max;
   at::Tensor mean;
   Scale scale = Scale::plain;  ///< `variance`: MSE divided by the variance of the reference logits
   double margin = 2;

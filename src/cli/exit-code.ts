@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander';
-import { type ErrorCode, outOfMemory, PadFtError } from '../errors.js';
+import { type ErrorCode, originalError, outOfMemory, PadFtError } from '../errors.js';
 
 /** What the process says to the shell. A run stopped by a signal ends with 128 + its number. */
 export const EXIT = {
@@ -28,18 +28,9 @@ export interface Failure {
   readonly stack: string | null;
 }
 
-/**
- * Where disposing of something failed after an error, both come as one: the first is what went wrong. Node 20 has no
- * `SuppressedError` to compare with.
- */
-function firstOf(thrown: unknown): unknown {
-  const wrapped = thrown instanceof Error && thrown.name === 'SuppressedError' && 'suppressed' in thrown;
-  return wrapped ? firstOf(thrown.suppressed) : thrown;
-}
-
 /** Any thrown value as a failure. What is not coded is a bug and says so, unless memory ran out: that is nobody's. */
 export function toFailure(thrown: unknown): Failure {
-  const first = firstOf(thrown);
+  const first = originalError(thrown);
   const error = outOfMemory(first) ?? first;
   if (error instanceof CommanderError) {
     const message = error.message.replace(/^error: /, '');

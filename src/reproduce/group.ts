@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { DatasetPair } from '../datasets/index.js';
 import { type Device, type Precision, resolveDevice } from '../device.js';
-import { type ErrorCode, isAbort, PadFtError } from '../errors.js';
+import { type ErrorCode, isAbort, originalError, PadFtError } from '../errors.js';
 import { type ExperimentContext, type ExperimentEvent, loadPair, RUN_FILES, warnOfWeakVictim } from '../experiment.js';
 import { openFolder, removeFile, shareFile } from '../formats/folder.js';
 import { MemoryWatch } from '../memory.js';
@@ -64,7 +64,8 @@ export interface GroupContext {
 export async function runGroup(task: GroupTask, context: GroupContext = {}): Promise<readonly CellFailure[]> {
   try {
     return await runDefenses(task, context);
-  } catch (error) {
+  } catch (thrown) {
+    const error = originalError(thrown);
     if (isAbort(error) || !(error instanceof PadFtError)) throw error;
     return [failure(task.victim, error), ...task.defenses.map((cell) => failure(cell, error))];
   }
@@ -134,7 +135,8 @@ async function runDefenses(task: GroupTask, { signal, onEvent }: GroupContext): 
       });
       await writeCard(home, card);
       say({ type: 'cell', key: defense.key, name: defense.name });
-    } catch (error) {
+    } catch (thrown) {
+      const error = originalError(thrown);
       if (isAbort(error) || !(error instanceof PadFtError)) throw error;
       failures.push(failure(defense, error));
       say({ type: 'warning', message: `${defense.name}: ${error.code}: ${error.message}` });
@@ -220,7 +222,8 @@ async function trainInto(
       onProgress: (done, total) => onEvent?.({ type: 'progress', stage: 'train', done, total }),
       onEpoch: (report) => onEvent?.({ type: 'epoch', report }),
     });
-  const training = await attempt().catch(async (error: unknown) => {
+  const training = await attempt().catch(async (thrown: unknown) => {
+    const error = originalError(thrown);
     const unusable =
       error instanceof PadFtError &&
       (error.code === 'ERR_FILE_FORMAT' || (error.code === 'ERR_MODEL' && error.message.startsWith(checkpoint)));

@@ -1,4 +1,4 @@
-import { isAbort, PadFtError } from '../errors.js';
+import { isAbort, originalError, PadFtError } from '../errors.js';
 import { callNative } from '../native/job.js';
 import { loadAddon } from '../native/load.js';
 import { type GroupEvent, runGroup } from './group.js';
@@ -21,7 +21,8 @@ async function run({ task, threads }: Extract<WorkerRequest, { type: 'run' }>): 
     if (threads !== null) callNative(() => loadAddon().setThreads(threads));
     const onEvent = (event: GroupEvent) => reply({ type: 'event', event });
     reply({ type: 'done', failures: await runGroup(task, { signal: controller.signal, onEvent }) });
-  } catch (error) {
+  } catch (thrown) {
+    const error = originalError(thrown);
     const code = error instanceof PadFtError ? error.code : isAbort(error) ? 'ERR_ABORTED' : 'ERR_INTERNAL';
     reply({ type: 'error', error: { code, message: error instanceof Error ? error.message : String(error) } });
   }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { toFailure } from '../../src/cli/exit-code.js';
 import { inFlags } from '../../src/cli/spelling.js';
-import { invalidOption, outOfMemory, PadFtError, withMemory } from '../../src/errors.js';
+import { invalidOption, isAbort, originalError, outOfMemory, PadFtError, withMemory } from '../../src/errors.js';
 import { fromNative } from '../../src/native/job.js';
 
 /** Arrays that no machine has room for: beyond what any address space holds, and beyond what a length may be. */
@@ -55,7 +55,15 @@ describe('two errors in one', () => {
       });
     for (const thrown of [both(first), both(both(first))]) {
       expect(toFailure(thrown)).toMatchObject({ code: 'ERR_DATA', message: 'what went wrong' });
+      expect(originalError(thrown)).toBe(first);
+      expect(isAbort(thrown)).toBe(false);
     }
+    // A stop is one, whatever could not be disposed of on the way: the exit code is Ctrl-C's then.
+    const stop = new PadFtError('ERR_ABORTED', 'stopped');
+    expect(isAbort(both(both(stop)))).toBe(true);
+    expect(isAbort(both(new DOMException('stopped', 'AbortError')))).toBe(true);
+    // What came second stays second.
+    expect(isAbort(Object.assign(both(first), { error: stop }))).toBe(false);
   });
 });
 

@@ -6,7 +6,7 @@ import type { DatasetName } from '../../datasets/index.js';
 import { CONTROL_DEFENSES, DEFAULT_DEFENSES, type DefenseRequest } from '../../defense-request.js';
 import { PRESET_NAMES, type PresetName } from '../../defenses/pad-ft/options.js';
 import { DEMO, runDemo } from '../../demo.js';
-import { PadFtError } from '../../errors.js';
+import { originalError, PadFtError } from '../../errors.js';
 import { RUN_FILES, refuseTraining } from '../../experiment.js';
 import { CARD_FILE, readCard } from '../../report/card.js';
 import { formatTable } from '../../report/table.js';
@@ -123,8 +123,9 @@ export function define(command: Command, run: Run): void {
 }
 
 /** A run that was stopped after its training goes on from there: says so. */
-function sayResume(folder: string): (error: unknown) => never {
-  return (error) => {
+function sayResume(folder: string): (thrown: unknown) => never {
+  return (thrown) => {
+    const error = originalError(thrown);
     const trained = existsSync(join(folder, RUN_FILES.checkpoint)) && existsSync(join(folder, RUN_FILES.victim));
     if (!(error instanceof PadFtError) || error.code !== 'ERR_ABORTED' || !trained) throw error;
     const message = `${error.message}; the victim is trained: --resume in place of --overwrite goes on from there`;

@@ -18,6 +18,8 @@ export interface ClipInput {
   /** Held-out rows the accuracy floor is measured on; null measures it on D_c. */
   readonly heldOut: Dataset | null;
   readonly settings: ClipSettings;
+  /** Names of the sites that are bounded; all of them when left out. The mm-bm controller alone can leave some out. */
+  readonly sites?: readonly string[] | undefined;
   /** Most accuracy the bounds may cost on the held-out rows, as a fraction. */
   readonly maxAccDrop: number;
   /** Points of suspects that a point of accuracy must buy. */
@@ -79,12 +81,16 @@ async function makeFitter(input: ClipInput): Promise<NativeBoundsFitter> {
     if (settings.controller === 'mm-bm' && settings.start === '8') return new Float32Array(model.siteChannels).fill(8);
     return model.activationRanges(purified, { ...evaluation, statistic, quantile: 1, leaveOneLabelOut: false });
   };
+  const starts = async (statistic: 'max' | 'mean') => {
+    const values = await largest(statistic);
+    return input.sites === undefined ? values : unboundedElsewhere(values, model, input.sites);
+  };
   const options: BoundsFitterOptions & { readonly seed: number } = {
     parameters: settings.controller === 'mm-bm' ? 'absolute' : 'fraction',
     scale: settings.controller === 'mm-bm' ? 'plain' : 'variance',
     granularity: settings.granularity,
-    max: settings.kinds === 'mean' ? null : await largest('max'),
-    mean: settings.kinds === 'max' ? null : await largest('mean'),
+    max: settings.kinds === 'mean' ? null : await starts('max'),
+    mean: settings.kinds === 'max' ? null : await starts('mean'),
     margin: settings.margin,
     precision: resolvePrecision(evaluation.precision ?? 'auto', model.device, 'fitting'),
     seed: streamSeed(input.seed, 'clip'),
@@ -92,6 +98,12 @@ async function makeFitter(input: ClipInput): Promise<NativeBoundsFitter> {
   return callNative(() =>
     loadAddon().createBoundsFitter(model.native, purified.native, suspects?.native ?? null, options),
   );
+}
+
+/** A start of +∞ is no bound, and stays none. */
+function unboundedElsewhere(starts: Float32Array, { sites }: Model, bounded: readonly string[]): Float32Array {
+  const free = sites.flatMap(({ name, channels }) => new Array<boolean>(channels).fill(!bounded.includes(name)));
+  return starts.map((start, channel) => (free[channel] ? Number.POSITIVE_INFINITY : start));
 }
 
 function fitSteps(
