@@ -23,6 +23,7 @@ at::Tensor norm_positions(Network& network, const std::string& kind) {
       parts.push_back(at::arange(start, start + entry.tensor.numel(), at::kLong));
     }
   }
+  require(!parts.empty(), "ERR_MODEL", "neuron masks: expected a network with batch norms, whose scales are masked; it has none");
   return at::cat(parts).to(network.device());
 }
 

@@ -118,6 +118,48 @@ CASE("bounds fitter", "a larger λ gives tighter bounds and a larger error") {
   EXPECT_NEAR(strong.first, 1 - 12 * 0.05, 0.1);  // Adam moves at most the learning rate a step
 }
 
+CASE("bounds fitter", "a start of infinity leaves its channels unbounded and out of the penalty") {
+  const double infinity = std::numeric_limits<double>::infinity();
+  Setup setup(Parameters::absolute);
+  const auto bounded = setup.network->sites()[0].channels;
+  const auto starts = [&](const at::Tensor& range) {
+    auto values = at::full_like(range, infinity);
+    values.narrow(0, 0, bounded).copy_(range.narrow(0, 0, bounded) * 0.5);
+    return values;
+  };
+  setup.options.max = starts(setup.options.max);
+  setup.options.mean = starts(setup.options.mean);
+  auto fitter = setup.fitter();
+  const auto first = fitter.steps(fit(1, 0.05, 0.5), Control());
+  // The other sites add no more than the root of their norm's floor.
+  double penalty = 0;
+  for (const auto& start : {setup.options.max, setup.options.mean}) {
+    penalty += start.narrow(0, 0, bounded).to(at::kDouble).square().sum().sqrt().item<double>();
+  }
+  EXPECT_NEAR(first.penalty, penalty, 1e-4);
+  EXPECT(first.mse > 0);
+  EXPECT(std::isfinite(fitter.steps(fit(3, 0.05, 0.5), Control()).loss));
+  const auto bounds = fitter.bounds();
+  const auto check = [&](const at::Tensor& bound, const at::Tensor& start) {
+    EXPECT(bound.narrow(0, bounded, bound.numel() - bounded).isposinf().all().item<bool>());
+    EXPECT(bound.narrow(0, 0, bounded).ne(start.narrow(0, 0, bounded)).any().item<bool>());
+    EXPECT(bound.narrow(0, 0, bounded).isfinite().all().item<bool>());
+  };
+  check(bounds.max, setup.options.max);
+  check(bounds.mean, setup.options.mean);
+  Setup shares(Parameters::fraction);
+  shares.options.max[0] = infinity;
+  EXPECT_ERROR(shares.fitter(), "ERR_OPTION", "expected finite references");
+}
+
+CASE("bounds fitter", "an infinite bound is none") {
+  const Setup setup(Parameters::absolute);
+  const auto free = evaluate_logits(*setup.network, setup.data, {}, Control());
+  const auto none = at::full_like(setup.options.max, std::numeric_limits<float>::infinity());
+  setup.network->bounds = {none, none};
+  EXPECT_CLOSE(evaluate_logits(*setup.network, setup.data, {}, Control()), free, 1e-6);
+}
+
 CASE("bounds fitter", "wide bounds without a penalty leave the logits and the bounds as they are") {
   Setup setup(Parameters::absolute);
   setup.options.max = setup.options.max * 0 + 1e4;

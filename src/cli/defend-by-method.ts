@@ -55,9 +55,9 @@ export async function defendWithMethod(
   progress.stage(`defend by ${planned.name}`);
   const request = { victim, training: data.train, clean: clean?.train ?? null, flip: data.flip, seed: flags.seed };
   // A method that refuses what it was given leaves the folder as it was.
-  checkMethodRequest(planned, request);
-  await openDefenseFolder(flags.out);
   const evaluation = { ...runContext(session, planned.name), precision };
+  await checkMethodRequest(planned, request, evaluation);
+  await openDefenseFolder(flags.out);
   const result = await defendByMethod(planned, request, evaluation);
   using model = result.model;
   progress.end();

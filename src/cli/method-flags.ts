@@ -9,8 +9,10 @@ export const OWN_METHOD = 'pad-ft';
 export const METHOD_CHOICES: readonly (typeof OWN_METHOD | MethodName)[] = [OWN_METHOD, ...METHOD_NAMES];
 
 function groupOf(name: MethodName): SettingGroup<object> {
-  const { help, title } = METHODS[name] as unknown as Method<Record<string, unknown>>;
-  const fields = Object.fromEntries(Object.entries(help).map(([field, text]) => [field, { help: text }]));
+  const { help, title, words } = METHODS[name] as unknown as Method<Record<string, unknown>>;
+  const fields = Object.fromEntries(
+    Object.entries(help).map(([field, text]) => [field, { help: text, words: words?.[field] }]),
+  );
   return { prefix: name, heading: `Method ${title}:`, fields: fields as Fields<object> };
 }
 

@@ -1,5 +1,7 @@
 import { CONTROLS } from '../control.js';
-import { METHOD_NAMES, planMethod } from '../defenses/methods/index.js';
+import type { Given } from '../defenses/given.js';
+import { METHOD_NAMES, METHODS, planMethod } from '../defenses/methods/index.js';
+import type { Method } from '../defenses/methods/method.js';
 import type { ClassMargin, InspectSettings } from '../defenses/mm-bd/inspect.js';
 import type { ClipLook, ClipResult } from '../defenses/pad-ft/clip.js';
 import { STAGES, type StageView } from '../defenses/pad-ft/gate.js';
@@ -189,9 +191,15 @@ const row = object<CardRow>({
 
 const method = oneOf(METHOD_NAMES);
 
+const given = object<Given>({
+  victim: optional(oneOf(['weights', 'shape'])),
+  training: nullable(count),
+  clean: nullable(count),
+});
+
 const methodRow = object<MethodRow>({
   name: method,
-  given: object<MethodRow['given']>({ training: nullable(count), clean: nullable(count) }),
+  given: given,
   said: text,
   details: record,
   costs: listOf(rowCost),
@@ -202,6 +210,7 @@ const methodRow = object<MethodRow>({
 
 const detectionRow = object<DetectionRow>({
   name: text,
+  given: optional(given),
   purifier: oneOf(PURIFIERS),
   verdict,
   purified: count,
@@ -212,6 +221,7 @@ const detectionRow = object<DetectionRow>({
 
 const inspectionRow = object<InspectionRow>({
   name: text,
+  given: optional(given),
   settings: object<InspectSettings>({
     images: count,
     imageSize: count,
@@ -247,16 +257,18 @@ const cardMethod: Check<CardMethod> = (value, at) => {
     flip: flag,
     clean: nullable(clean),
   })(value, at);
+  const { earlier }: Pick<Method, 'earlier'> = METHODS[checked.name];
+  const whole: Record<string, unknown> = { ...earlier, ...checked.settings };
   let settings: object;
   try {
-    ({ settings } = planMethod(checked.name, checked.settings));
+    ({ settings } = planMethod(checked.name, whole));
   } catch (error) {
     if (!(error instanceof PadFtError)) throw error;
     throw wrong(at, `settings of ${checked.name} (${error.message})`, value);
   }
-  const missing = Object.keys(settings).find((key) => !Object.hasOwn(checked.settings, key));
+  const missing = Object.keys(settings).find((key) => !Object.hasOwn(whole, key));
   if (missing !== undefined) throw wrong(at, `the setting ${missing}`, undefined);
-  return checked;
+  return { ...checked, settings: whole };
 };
 
 const nativePrecision = oneOf(['fp32', 'tf32', 'bf16']);

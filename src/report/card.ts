@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import type { PoisonManifest } from '../attacks/poison.js';
 import type { Control } from '../control.js';
 import type { DatasetPair } from '../datasets/index.js';
-import type { MethodName, MethodResult } from '../defenses/methods/index.js';
+import type { Given } from '../defenses/given.js';
+import type { MethodName } from '../defenses/methods/index.js';
 import type { Inspection } from '../defenses/mm-bd/inspect.js';
 import type { ClipResult } from '../defenses/pad-ft/clip.js';
 import type { Stage, StageView } from '../defenses/pad-ft/gate.js';
@@ -131,8 +132,7 @@ export interface CardRow {
 /** A method that is compared with PAD-FT: what it was given, what it did, and how its model looks beside the ground truth. */
 export interface MethodRow {
   readonly name: MethodName;
-  /** Rows of the training set and clean images that it worked with; null for what it does not look at. */
-  readonly given: MethodResult['given'];
+  readonly given: Given;
   readonly said: string;
   /** Its own figures. */
   readonly details: Readonly<Record<string, unknown>>;
@@ -178,12 +178,16 @@ export interface CardDetector {
 /** What a purifier said of the training set, and how that looks beside the ground truth; nothing was repaired. */
 export interface DetectionRow
   extends Pick<CardRow, 'name' | 'purifier' | 'verdict' | 'purified' | 'suspects' | 'costs'> {
+  /** Left out on cards of before. */
+  readonly given?: Given | undefined;
   readonly figures: DetectionFigures;
 }
 
 /** What MM-BD said of the model alone. */
 export interface InspectionRow extends Inspection {
   readonly name: string;
+  /** Left out on cards of before. */
+  readonly given?: Given | undefined;
   readonly costs: readonly CardCost[];
 }
 
@@ -272,12 +276,13 @@ export function makeRow(
 export function makeDetectionRow(
   name: string,
   purifier: PurifierName,
-  { verdict, labels, purified, suspects }: Purification,
+  { verdict, labels, purified, suspects, score }: Purification,
   costs: readonly CardCost[],
   figures: DetectionFigures,
 ): DetectionRow {
   const counts = { purified: purified.length, suspects: suspects.length };
-  return { name, purifier, verdict: { ...verdict, labels }, ...counts, costs, figures };
+  const given: Given = { victim: 'weights', training: score.length, clean: null };
+  return { name, purifier, given, verdict: { ...verdict, labels }, ...counts, costs, figures };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { PadFtResult } from '../defenses/pad-ft/index.js';
+import type { PadFtResult, Purification } from '../defenses/pad-ft/index.js';
 import type { Suspect } from '../defenses/pad-ft/verdict.js';
 import { PadFtError } from '../errors.js';
 import { type WrittenFile, writeFileAtomic } from '../formats/atomic-file.js';
@@ -11,8 +11,9 @@ import { CARD_FILE, type CardFile, readCard, removeCard } from './card.js';
 
 /** Where `pad-ft defend` writes the model that the gate returned, whichever stage it is. */
 export const DEFENDED = 'defended.safetensors';
-/** And, beside it, the rows that look planted. */
+/** And, beside it, the rows that look planted, and the score of every row. */
 export const SUSPECTS = 'suspects.csv';
+export const SCORES = 'scores.csv';
 
 /**
  * Makes the folder of one defence, and takes away what an earlier one left in it: before the work and not after it, since a
@@ -21,9 +22,9 @@ export const SUSPECTS = 'suspects.csv';
  * @throws PadFtError ERR_FILE_WRITE
  */
 export async function openDefenseFolder(folder: string): Promise<void> {
-  await openFolder(folder, [DEFENDED, SUSPECTS, CARD_FILE]);
+  await openFolder(folder, [DEFENDED, SUSPECTS, SCORES, CARD_FILE]);
   await removeCard(folder);
-  for (const name of [DEFENDED, SUSPECTS]) await removeFile(join(folder, name));
+  for (const name of [DEFENDED, SUSPECTS, SCORES]) await removeFile(join(folder, name));
 }
 
 /** The files of a defence inside a run's folder. */
@@ -83,9 +84,31 @@ export async function saveModelFile(folder: string, path: string, model: Model):
 }
 
 /** The suspects as CSV, most certain first: row, given label, likely original label, probability of being planted. */
-export function writeSuspects(path: string, suspects: readonly Suspect[]): Promise<WrittenFile> {
+function writeSuspects(path: string, suspects: readonly Suspect[]): Promise<WrittenFile> {
   const lines = suspects.map(
     ({ row, givenLabel, likelyLabel, posterior }) => `${row},${givenLabel},${likelyLabel},${posterior.toFixed(6)}`,
   );
   return writeFileAtomic(path, `${['row,given,likely,posterior', ...lines].join('\n')}\n`);
+}
+
+/**
+ * The score of every row as CSV, in the order of the training set: larger looks more planted. Of rows that the victim does not
+ * classify as labelled (`eligible` 0) it means nothing: they are neither kept nor suspected.
+ */
+function writeScores(
+  path: string,
+  { score, eligible }: Pick<Purification, 'score' | 'eligible'>,
+): Promise<WrittenFile> {
+  const lines = Array.from(score, (value, row) => `${row},${Number(value.toPrecision(7))},${eligible[row]}`);
+  return writeFileAtomic(path, `${['row,score,eligible', ...lines].join('\n')}\n`);
+}
+
+/** Writes what a purifier found, suspects and scores, and gives their lines in the card. */
+export async function savePurification(folder: string, purification: Purification): Promise<CardFile[]> {
+  const suspects = await writeSuspects(join(folder, SUSPECTS), purification.suspects);
+  const scores = await writeScores(join(folder, SCORES), purification);
+  return [
+    { path: SUSPECTS, bytes: suspects.bytes, sha256: suspects.sha256 },
+    { path: SCORES, bytes: scores.bytes, sha256: scores.sha256 },
+  ];
 }

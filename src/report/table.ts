@@ -206,7 +206,7 @@ function changedSettings({ preset, seed: _, ...settings }: PadFtSettings, flip: 
 
 function methodNote({ name, said, given }: MethodRow, config: CardMethod | undefined): string {
   const parts = [
-    'the victim',
+    given.victim === 'shape' ? 'the victim’s shape' : 'the victim',
     ...(given.training === null ? [] : [counted(given.training, 'training row')]),
     ...(given.clean === null ? [] : [`${counted(given.clean, 'clean image')}${drawn(config)}`]),
   ];

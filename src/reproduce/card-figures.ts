@@ -31,7 +31,7 @@ export function describeGiven({ rows, methods = [], detections = [] }: RunCard):
     row !== undefined || detections.length > 0 || (method !== undefined && method.given.training !== null);
   const clean = method?.given.clean ?? null;
   return [
-    'victim',
+    method?.given.victim === 'shape' ? 'victim’s shape' : 'victim',
     ...(poisoned ? ['poisoned set'] : []),
     ...(row?.control === 'oracle' ? ['ground truth'] : []),
     ...(clean === null ? [] : [counted(clean, 'clean image')]),

@@ -1,8 +1,7 @@
-import { join } from 'node:path';
 import type { DatasetPair } from '../datasets/index.js';
 import { type DefenseBench, defendAndJudge, detectAndJudge, repairAndJudge } from '../defend-and-judge.js';
 import { checkMethodRequest, planMethod } from '../defenses/methods/index.js';
-import { inspect } from '../defenses/mm-bd/inspect.js';
+import { inspect, MODEL_ALONE } from '../defenses/mm-bd/inspect.js';
 import type { PurifierName } from '../defenses/pad-ft/options.js';
 import { resolvePrecision } from '../device.js';
 import { openFolder } from '../formats/folder.js';
@@ -13,10 +12,9 @@ import {
   defenseFiles,
   openDefenseFolder,
   removeRun,
-  SUSPECTS,
   saveDefense,
   saveModelFile,
-  writeSuspects,
+  savePurification,
 } from '../report/defense-files.js';
 import { type CardPrecision, defensePrecision, methodPrecision } from '../report/environment.js';
 import {
@@ -98,7 +96,7 @@ async function runMethod(
   const planned = planMethod(method, settings);
   const drawn = request && cleanImages(pair.train, request, victim.device);
   using clean = drawn?.images ?? null;
-  checkMethodRequest(planned, { victim, training: set.train, clean, flip: set.flip, seed });
+  await checkMethodRequest(planned, { victim, training: set.train, clean, flip: set.flip, seed }, evaluation);
   await openDefenseFolder(home);
   const files: CardFile[] = [];
   const row = await repairAndJudge(bench, planned, { clean, seed }, async (model) => {
@@ -121,10 +119,8 @@ async function runDetector({ name, column, settings }: DetectorCell, bench: Cell
   const row = await detectAndJudge(
     bench,
     { name: column, settings },
-    async ({ suspects }) => {
-      if (!keepModels) return;
-      const { bytes, sha256 } = await writeSuspects(join(home, SUSPECTS), suspects);
-      files.push({ path: SUSPECTS, bytes, sha256 });
+    async (purification) => {
+      if (keepModels) files.push(...(await savePurification(home, purification)));
     },
     name,
   );
@@ -150,7 +146,7 @@ async function runInspection({ column, settings }: InspectionCell, bench: CellBe
     seeds: [],
     precision: { training: null, evaluation: resolvePrecision(precision, victim.device, 'evaluation') },
     files: [],
-    rows: { rows: [], inspections: [{ name: column, ...found, costs: own.costs }] },
+    rows: { rows: [], inspections: [{ name: column, given: MODEL_ALONE, ...found, costs: own.costs }] },
   };
 }
 

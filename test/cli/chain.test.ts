@@ -137,7 +137,12 @@ describe('poison, train, defend, evaluate', () => {
     expect(stderr).toContain('judge by the ground truth');
     expect(code).toBe(0);
     for (const column of ['ACC', 'ASR', 'RA', 'DER']) expect(stdout).toContain(column);
-    expect(readdirSync(at('repaired')).sort()).toEqual(['card.json', 'defended.safetensors', 'suspects.csv']);
+    expect(readdirSync(at('repaired')).sort()).toEqual([
+      'card.json',
+      'defended.safetensors',
+      'scores.csv',
+      'suspects.csv',
+    ]);
     const card = JSON.parse(readFileSync(at('repaired', 'card.json'), 'utf8')) as RunCard;
     expect(card.config.defenses[0]?.settings).toMatchObject({
       purify: { count: 60 },
@@ -149,6 +154,11 @@ describe('poison, train, defend, evaluate', () => {
     const [head, ...suspects] = readFileSync(at('repaired', 'suspects.csv'), 'utf8').trimEnd().split('\n');
     expect(head).toBe('row,given,likely,posterior');
     expect(suspects).toHaveLength(card.rows[0]?.suspects ?? -1);
+    const [scoreHead, ...scores] = readFileSync(at('repaired', 'scores.csv'), 'utf8').trimEnd().split('\n');
+    expect(scoreHead).toBe('row,score,eligible');
+    expect(scores.map((line) => Number(line.split(',')[0]))).toEqual(Array.from({ length: 200 }, (_, row) => row));
+    // Suspects are taken from the largest scores of a label, of rows that may be judged.
+    for (const line of suspects) expect(scores[Number(line.split(',')[0])]).toMatch(/,1$/);
   });
 
   it('poison, train and defend replace nothing that is finished unless they are told to', async () => {
@@ -174,7 +184,12 @@ describe('poison, train, defend, evaluate', () => {
     cpSync(at('repaired'), at('again'), { recursive: true });
     const { code } = await padFt([...defend, '--seed', '1', '--out', 'again', '--overwrite'], inFolder);
     expect(code).toBe(0);
-    expect(readdirSync(at('again')).sort()).toEqual(['card.json', 'defended.safetensors', 'suspects.csv']);
+    expect(readdirSync(at('again')).sort()).toEqual([
+      'card.json',
+      'defended.safetensors',
+      'scores.csv',
+      'suspects.csv',
+    ]);
     const card = JSON.parse(readFileSync(at('again', 'card.json'), 'utf8')) as RunCard;
     expect(card.seeds.defenses).toEqual([1]);
     for (const { path, sha256: expected } of card.files) expect(sha256(at('again', path))).toBe(expected);

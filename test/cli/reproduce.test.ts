@@ -184,7 +184,12 @@ it('detectors score the rows and repair nothing', async () => {
   expect(card.detections).toMatchObject([
     { purifier: 'strip', figures: { targetLabel: 0, auroc: { overall: expect.any(Number) } } },
   ]);
-  expect(card.files.map(({ path }) => path)).toEqual(['suspects.csv', 'truth.safetensors', 'victim.safetensors']);
+  expect(card.files.map(({ path }) => path)).toEqual([
+    'suspects.csv',
+    'scores.csv',
+    'truth.safetensors',
+    'victim.safetensors',
+  ]);
   // The same scores as those of the preset that purifies by them.
   const sce = await readCard(at('whole', 'cards', `${NAME}-sce.json`));
   const paper = await readCard(at('whole', 'cards', `${NAME}-paper.json`));

@@ -91,7 +91,7 @@ describe('abl', () => {
       expect(is.acc).toBeGreaterThan(0.5);
       // From 0.32 to 4.8.
       expect(unlearning.last.loss).toBeGreaterThan(2 * unlearning.first.loss);
-      expect(given).toEqual({ training: 2000, clean: null });
+      expect(given).toEqual({ victim: 'shape', training: 2000, clean: null });
       expect(said).toContain('the 60 rows learnt first isolated, and unlearnt for 10');
       expect(steps).toEqual(Array.from({ length: 20 }, (_, i) => [i + 1, 20]));
     },

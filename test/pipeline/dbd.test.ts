@@ -94,7 +94,7 @@ describe('dbd', () => {
       expect(evaluation.asr).toBeLessThan(0.2);
       expect(evaluation.acc).toBeGreaterThan(0.7);
       expect(der).toBeGreaterThan(0.7);
-      expect(given).toEqual({ training: 1200, clean: null });
+      expect(given).toEqual({ victim: 'shape', training: 1200, clean: null });
       expect(said).toBe(
         'trained anew on 1200 rows, for 5 epochs without labels and 8 with those of the 1020 rows that fit best',
       );

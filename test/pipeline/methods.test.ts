@@ -1,12 +1,15 @@
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Dataset } from '../../src/dataset.js';
 import { loadDatasetPair } from '../../src/datasets/index.js';
 import {
+  checkMethodRequest,
   defendByMethod,
   type Evaluation,
   evaluate,
   fineTune,
   judgeMethod,
+  loadModel,
   type MethodName,
   type MethodResult,
   type Model,
@@ -16,9 +19,11 @@ import {
   planMethod,
   poison,
   purify,
+  saveModel,
   train,
 } from '../../src/index.js';
 import { loadAddon } from '../../src/native/load.js';
+import { madeFolder } from './made.js';
 
 /** Everywhere the same, where processors differ in what they are quick at. */
 const FP32 = { precision: 'fp32' } as const;
@@ -80,6 +85,13 @@ async function bytesOf(model: Model): Promise<Map<string, string>> {
   return new Map((await model.state()).map(({ name, data }) => [name, Buffer.from(data).toString('base64')]));
 }
 
+/** A site's bounds on the largest activation. */
+function boundsAt(model: Model, site: string): Float32Array {
+  const at = model.sites.findIndex(({ name }) => name === site);
+  const start = model.sites.slice(0, at).reduce((sum, { channels }) => sum + channels, 0);
+  return model.bounds.max?.slice(start, start + (model.sites[at]?.channels ?? 0)) ?? new Float32Array();
+}
+
 async function changed(model: Model): Promise<readonly string[]> {
   const [own, was] = [await bytesOf(model), await bytesOf(victim)];
   return [...own].filter(([name, bytes]) => was.get(name) !== bytes).map(([name]) => name);
@@ -95,7 +107,7 @@ describe('methods', () => {
     const { model, given } = await run('none', {}, null);
     using _ = model;
     expect(await changed(model)).toEqual([]);
-    expect(given).toEqual({ training: null, clean: null });
+    expect(given).toEqual({ victim: 'weights', training: null, clean: null });
     expect(await judgeMethod(model, set, before)).toEqual({ evaluation: before, der: 0.5 });
   });
 
@@ -110,7 +122,7 @@ describe('methods', () => {
       expect(evaluation.acc).toBeGreaterThan(before.acc - 0.05);
       expect(der).toBeGreaterThan(0.7);
       expect(await changed(model)).toContain('conv1.weight');
-      expect(given).toEqual({ training: null, clean: 500 });
+      expect(given).toEqual({ victim: 'weights', training: null, clean: 500 });
       expect(said).toBe('every weight trained on 500 clean images for 10 epochs');
       expect(details).toMatchObject({ last: { accuracy: expect.any(Number) } });
       expect(costs.map(({ stage }) => stage)).toEqual(['ft']);
@@ -224,17 +236,40 @@ describe('methods', () => {
   );
 
   test('mm-bm bounds the network and touches no weight', async () => {
-    // The published first weight, 0.5, closes so thin a network; at 0.03 ASR was 8.9 % and ACC 97.5 % on the first machine.
-    const { model, given } = await run('mm-bm', { steps: 150, batchSize: 50, lambda: 0.03 });
+    const { model, given, said } = await run('mm-bm', { batchSize: 50 });
     using _ = model;
     const { evaluation } = await judgeMethod(model, set, before);
+    // 15 % and 95 % on the machine this was written on, from 100 % and 98 %.
     expect(evaluation.asr).toBeLessThan(0.4);
     expect(evaluation.acc).toBeGreaterThan(before.acc - 0.1);
     expect(await changed(model)).toEqual([]);
-    expect(model.bounds.max?.length).toBe(model.siteChannels);
     expect(model.bounds.mean).toBeNull();
-    expect(model.bounds.max).not.toEqual(new Float32Array(model.siteChannels).fill(8));
-    expect(given).toEqual({ training: null, clean: 500 });
+    expect(said).toContain('bounds at 3 sites');
+    // Behind the stem and the first two stages, and nowhere else.
+    const bounded = model.sites
+      .filter(({ name }) => boundsAt(model, name).some(Number.isFinite))
+      .map(({ name }) => name);
+    expect(bounded).toEqual(['layer1.0.relu1', 'layer2.0.relu1', 'layer3.0.relu1']);
+    for (const name of bounded) {
+      expect(boundsAt(model, name).every(Number.isFinite)).toBe(true);
+      expect(boundsAt(model, name).some((value) => value !== 8)).toBe(true);
+    }
+    expect(given).toEqual({ victim: 'weights', training: null, clean: 500 });
+    // A model that leaves channels unbounded is read as it was written, and nothing is wrong with it.
+    const path = join(await madeFolder(), 'bounded.safetensors');
+    await saveModel(model, path);
+    const read = await loadModel(path, { device: 'cpu' });
+    using again = read.model;
+    expect(read.nonFinite).toEqual([]);
+    expect(again.bounds).toEqual(model.bounds);
+  });
+
+  test('mm-bm bounds every site when asked to', async () => {
+    // The published first weight of the penalty closes so thin a network then.
+    const { model, said } = await run('mm-bm', { sites: 'every', steps: 20, batchSize: 50, lambda: 0.03 });
+    using _ = model;
+    expect(said).toContain('bounds at 16 sites');
+    expect(model.bounds.max?.every(Number.isFinite)).toBe(true);
   });
 
   test('mm-bm takes the first images of each class that the victim classifies right', async () => {
@@ -275,7 +310,7 @@ describe('methods', () => {
       expect(await bytesOf(model)).toEqual(await bytesOf(alone));
       expect(await changed(model)).toEqual(['linear.weight', 'linear.bias']);
       expect(model.bounds).toEqual({ max: null, mean: null });
-      expect(given).toEqual({ training: 3000, clean: null });
+      expect(given).toEqual({ victim: 'weights', training: 3000, clean: null });
       // The data set's mirrors are no setting of the method: what it says is done.
       const mirrored = { victim, training: set.train, clean: null, flip: true, seed: 1 };
       const other = await defendByMethod(planMethod('classifier-only', { epochs: 3, draws: 1 }), mirrored, FP32);
@@ -305,10 +340,30 @@ describe('wrong use of a method', () => {
     using clipped = await victim.clone();
     clipped.bounds = { max: new Float32Array(clipped.siteChannels).fill(8), mean: null };
     const request = { victim: clipped, training: set.train, clean, flip: false, seed: 1 };
+    // Neither what hands it back nor what takes its shape alone minds.
+    for (const name of ['none', 'abl', 'dbd']) {
+      await expect(checkMethodRequest(planMethod(name, {}), request)).resolves.toBeUndefined();
+    }
     await expect(defendByMethod(planMethod('ft', {}), request)).rejects.toMatchObject({
       code: 'ERR_MODEL',
       message: expect.stringContaining('ft: the model has clipping bounds already'),
     });
+  });
+
+  test('mm-bm and nad on a model without the sites they work on', async () => {
+    const sites = victim.sites.filter(({ name }) => !name.startsWith('layer3'));
+    const other = { name: 'another', sites } as unknown as Model;
+    for (const [name, site] of [
+      ['mm-bm', 'layer3.0.relu1'],
+      ['nad', 'layer3.1.relu2'],
+    ] as const) {
+      const { method, settings } = planMethod(name, {});
+      const fits = async () => method.fits?.({ victim: other, training: null, clean }, settings);
+      await expect(fits()).rejects.toMatchObject({
+        code: 'ERR_MODEL',
+        message: expect.stringContaining(`another has no site ${site}`),
+      });
+    }
   });
 
   test.each(['fp', 'anp'] as const)('%s on a model without batch norms before its sites', (name) => {
@@ -374,6 +429,7 @@ describe('wrong use of a method', () => {
     ['ft', { epoch: 3 }, 'ft.epoch: expected one of the options epochs'],
     ['ft', { epochs: 0 }, 'ft.epochs: expected an integer'],
     ['fp', { maxAccDrop: 2 }, 'fp.maxAccDrop: expected a number in [0, 1]'],
+    ['mm-bm', { sites: 'all' }, 'mm-bm.sites: expected one of published, every'],
     ['mm-bm', { steps: 0.5 }, 'mm-bm.steps: expected an integer'],
     ['ft-sam', { labelSmoothing: 0.6 }, 'ft-sam.labelSmoothing: expected a number in [0, 0.5]'],
     ['ft-sam', { radius: -1 }, 'ft-sam.radius: expected a number in [0, 1000000]'],

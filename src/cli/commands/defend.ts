@@ -16,7 +16,7 @@ import { saveModel } from '../../model-file.js';
 import { requireFit } from '../../model-fit.js';
 import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../../poisoned-set-file.js';
 import { CARD_FILE, type CardFile, makeCard, makeRow, type RunCard, writeCard } from '../../report/card.js';
-import { DEFENDED, openDefenseFolder, SUSPECTS, writeSuspects } from '../../report/defense-files.js';
+import { DEFENDED, openDefenseFolder, SCORES, SUSPECTS, savePurification } from '../../report/defense-files.js';
 import { defensePrecision, describeEnvironment } from '../../report/environment.js';
 import { type DefenseFigures, judgeDefense, judgeVictim } from '../../report/judge.js';
 import { formatTable } from '../../report/table.js';
@@ -38,8 +38,9 @@ import { type Compute, prepareCompute, type Run, runContext, type Session, warnO
 import { smallSetWarnings } from '../small-set.js';
 
 const EXAMPLES = `
-Writes defended.safetensors, suspects.csv and, last, card.json. The defence reads the victim, the images and their given
-labels, nothing else. If the folder holds the ground truth, the result is judged by it afterwards.
+Writes defended.safetensors, suspects.csv, scores.csv and, last, card.json; with --method the model and the card alone. The
+defence reads the victim, the images and their given labels, nothing else. If the folder holds the ground truth, the result
+is judged by it afterwards.
 
 Examples:
   $ pad-ft defend --model victim/victim.safetensors --data set --out repaired
@@ -212,11 +213,7 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
 
 async function writeFiles(folder: string, result: PadFtResult): Promise<CardFile[]> {
   const model = await saveModel(result.model, join(folder, DEFENDED), { metadata: { 'pad-ft.stage': result.stage } });
-  const suspects = await writeSuspects(join(folder, SUSPECTS), result.purification.suspects);
-  return [
-    { path: DEFENDED, ...model },
-    { path: SUSPECTS, ...suspects },
-  ];
+  return [{ path: DEFENDED, ...model }, ...(await savePurification(folder, result.purification))];
 }
 
 interface Judgement {
@@ -291,7 +288,7 @@ function summary(flags: Flags, card: RunCard, { stage, purification }: PadFtResu
   return [
     formatTable(card).trimEnd(),
     '',
-    `${counted(purified.length, 'row')} purified, ${heldOut.length} held out, ${counted(suspects.length, 'suspect')} in ${join(flags.out, SUSPECTS)}`,
+    `${counted(purified.length, 'row')} purified, ${heldOut.length} held out, ${counted(suspects.length, 'suspect')} in ${join(flags.out, SUSPECTS)}; the score of every row in ${join(flags.out, SCORES)}`,
     ...(purification.verdict.near ?? []).map((label) => advise(purification.labels[label] as LabelVerdict)),
     ...(card.config.poison === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
     `model (stage ${stage}): ${join(flags.out, DEFENDED)}; everything else: ${join(flags.out, CARD_FILE)}`,

@@ -1,5 +1,12 @@
 import type { Command } from 'commander';
-import { INSPECT_DEFAULTS, type Inspection, inspect, inspectSettings } from '../../defenses/mm-bd/inspect.js';
+import {
+  INSPECT_DEFAULTS,
+  type Inspection,
+  inspect,
+  inspectSettings,
+  MODEL_ALONE,
+} from '../../defenses/mm-bd/inspect.js';
+import { MemoryWatch, type StageCost } from '../../memory.js';
 import { INSPECT_GROUP, type InspectFlags } from '../fields.js';
 import { addInputFlags, type ModelFlags, openModel } from '../model-flags.js';
 import {
@@ -40,12 +47,24 @@ export function define(command: Command, run: Run): void {
       using model = await openModel(session, compute, path, flags);
       session.progress.stage(`inspect ${path}`);
       const context = { ...runContext(session, 'classes'), precision: compute.precision };
-      const found = await inspect(model, settings, context);
+      const watch = new MemoryWatch(compute.device);
+      const found = await watch.measure('inspect', () => inspect(model, settings, context));
       session.progress.end();
-      session.output.result({ model: path, ...found }, `${chart(found)}\n\n${found.text}`);
+      const { costs } = watch;
+      const told = `given the model alone; ${costText(costs)}`;
+      session.output.result(
+        { model: path, given: MODEL_ALONE, ...found, costs },
+        `${chart(found)}\n\n${found.text}\n${told}`,
+      );
       return undefined;
     }),
   );
+}
+
+function costText(costs: readonly StageCost[]): string {
+  return costs
+    .map(({ seconds, peakBytes }) => `${seconds.toFixed(1)} s, at most ${Math.round(peakBytes / 2 ** 20)} MiB`)
+    .join('; ');
 }
 
 const BAR = 40;

@@ -98,9 +98,11 @@ async function methods(): Promise<Listing> {
   const rows = items.map(({ name, title, paper, needs }) => [
     name,
     title,
-    ['the victim', ...(needs.training ? ['the training set'] : []), ...(needs.clean ? ['clean images'] : [])].join(
-      ', ',
-    ),
+    [
+      needs.victim === 'shape' ? 'the victim’s shape' : 'the victim',
+      ...(needs.training ? ['the training set'] : []),
+      ...(needs.clean ? ['clean images'] : []),
+    ].join(', '),
     paper,
   ]);
   return { items, text: textTable(['method', 'what it is', 'what it is given', 'credit'], rows) };

@@ -30,7 +30,8 @@ export interface AntiBackdoorSettings extends WholeSettings {
  * Last the loss of the isolated rows alone is climbed, as the reference implementations do it; the paper's eq. 4 also
  * descends that of the others. A loss that is climbed has no end, so the last part is short.
  *
- * As in the authors' code, images are cropped and mirrored in the middle part only. Otherwise than there: momentum is plain
+ * As in the authors' code, images are cropped and mirrored in the middle part only; BackdoorBench's climbs on augmented ones.
+ * Otherwise than there: local gradient ascent is the paper's, where the code floods the loss by default; momentum is plain
  * and starts anew in each part, theirs is Nesterov's and runs on into the last; the rate of the middle part falls by a
  * cosine, where they divide it by ten for the last third, and its images are not cut out. The rows to isolate are ordered by
  * the network in evaluation mode. No epoch is chosen by accuracy: the last counts.
@@ -39,7 +40,7 @@ export const abl: Method<AntiBackdoorSettings> = {
   name: 'abl',
   title: 'ABL: trained anew, rows learnt first isolated and unlearnt',
   paper: 'Li et al., Anti-Backdoor Learning, NeurIPS 2021',
-  needs: { training: true, clean: false },
+  needs: { victim: 'shape', training: true, clean: false },
   computes: ['training'],
   note: 'momentum is plain and starts anew in each part, and the rate of the middle part falls by a cosine',
   // 1: isolates and climbs on plain images.

@@ -10,7 +10,7 @@ export const none: Method<Record<never, never>> = {
   name: 'none',
   title: 'no defence',
   paper: 'a control',
-  needs: { training: false, clean: false },
+  needs: { victim: 'weights', training: false, clean: false },
   computes: [],
   defaults: {},
   help: {},
@@ -29,7 +29,7 @@ export const classifierOnly: Method<ClassifierSettings> = {
   name: 'classifier-only',
   title: 'classifier fine-tuning without clipping',
   paper: 'a control',
-  needs: { training: true, clean: false },
+  needs: { victim: 'weights', training: true, clean: false },
   computes: ['scoring', 'fitting'],
   defaults: DEFAULTS,
   help: {

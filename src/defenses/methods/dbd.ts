@@ -100,15 +100,17 @@ interface Stage extends MethodInput {
  *
  * Otherwise than the authors' code: the learning rate of SimCLR falls to 0 over the epochs that are run (they ran the first
  * hundred of a cosine over a thousand); views are cropped bilinearly and not blurred; MixMatch's crops are padded with black,
- * as in all training here; features of the warm-up come from the images as they are, and warm-up and MixMatch each start
- * Adam anew. As there, MixMatch neither averages nor decays the weights, which its own paper does. Rows are ordered by their
+ * as in all training here; features of the warm-up come from the images as they are, by a backbone in evaluation mode, where
+ * it trains on; warm-up and MixMatch each start Adam anew. NT-Xent takes each view for an anchor, where theirs takes one of
+ * the two; the rows are split by their images as they are, not by augmented ones; and the unlabelled rows' weight grows from
+ * 0, where theirs has come to a nineteenth when MixMatch starts. As there, MixMatch neither averages nor decays the weights, which its own paper does. Rows are ordered by their
  * log-odds, which SCE falls with and which do not saturate. No test image is looked at: the last epoch is taken.
  */
 export const dbd: Method<DbdSettings> = {
   name: 'dbd',
   title: 'DBD: training anew, without labels first',
   paper: 'K. Huang et al., Backdoor Defense via Decoupling the Training Process, ICLR 2022',
-  needs: { training: true, clean: false },
+  needs: { victim: 'shape', training: true, clean: false },
   computes: ['training', 'scoring', 'fitting'],
   note: 'the learning rate of SimCLR falls to 0 over the epochs that are run, and views are not blurred',
   defaults: DEFAULTS,

@@ -19,13 +19,13 @@ export interface SharpnessSettings extends WholeSettings {
  * ICCV 2023): fine-tuning of every weight by adaptive sharpness-aware minimisation, which moves the weights that the
  * backdoor made large the most. The cross-entropy is smoothed: of the label's weight the share `labelSmoothing` goes to the
  * other classes in equal parts, as sharpness-aware minimisation is commonly written. Here the clean images are whatever is
- * given; BackdoorBench draws equally many of each class for this method.
+ * given; BackdoorBench draws equally many of each class for this method, and steps its cosine once a batch as its FT does.
  */
 export const ftSam: Method<SharpnessSettings> = {
   name: 'ft-sam',
   title: 'FT-SAM: sharpness-aware fine-tuning on clean images',
   paper: 'Zhu et al., Enhancing Fine-Tuning Based Backdoor Defense with SAM, ICCV 2023',
-  needs: { training: false, clean: true },
+  needs: { victim: 'weights', training: false, clean: true },
   computes: ['training'],
   note: 'BackdoorBench draws equally many clean images of each class for it, here not',
   defaults: { ...WHOLE_DEFAULTS, radius: 2, labelSmoothing: 0.1 },

@@ -8,12 +8,15 @@ import {
 } from './fine-tune-whole.js';
 import { type Method, requireClean, workOn } from './method.js';
 
-/** Fine-tuning of every weight on clean images, as BackdoorBench's FT does it (5 % of the clean training set there). */
+/**
+ * Fine-tuning of every weight on clean images, as BackdoorBench's FT does it (5 % of the clean training set there). Its cosine
+ * is stepped once a batch and so comes back up many times; here it falls once, over all epochs, as it is meant to.
+ */
 export const ft: Method<WholeSettings> = {
   name: 'ft',
   title: 'FT: fine-tuning of the whole network on clean images',
   paper: 'a baseline of BackdoorBench (Wu et al., NeurIPS 2022)',
-  needs: { training: false, clean: true },
+  needs: { victim: 'weights', training: false, clean: true },
   computes: ['training'],
   defaults: WHOLE_DEFAULTS,
   help: WHOLE_HELP,

@@ -4,6 +4,7 @@ import { counted } from '../../formats/plural.js';
 import { type EvaluationOptions, MODEL_NAMES, Model } from '../../model.js';
 import { choice } from '../../options.js';
 import { streamSeed } from '../../random.js';
+import type { Given } from '../given.js';
 
 /** What a method may look at. No ground truth, by construction; `clean` are images known to be clean, if it was given any. */
 export interface MethodInput {
@@ -16,6 +17,9 @@ export interface MethodInput {
   readonly seed: number;
   readonly evaluation: EvaluationOptions;
 }
+
+/** What `fits` may look at; `evaluation` where it has to ask the victim. */
+export type FitInput = Pick<MethodInput, 'victim' | 'training' | 'clean'> & Partial<Pick<MethodInput, 'evaluation'>>;
 
 /** What a method hands back: a model of its own, never the victim itself. Dispose of it. */
 export interface MethodOutcome {
@@ -39,19 +43,27 @@ export interface Method<Settings extends object = object> {
   readonly title: string;
   /** Authors, title, year. */
   readonly paper: string;
-  /** What it cannot do without, besides the victim. */
-  readonly needs: { readonly training: boolean; readonly clean: boolean };
+  /** What it cannot do without. `shape`: it trains a network anew and takes none of the victim's weights. */
+  readonly needs: {
+    readonly victim: NonNullable<Given['victim']>;
+    readonly training: boolean;
+    readonly clean: boolean;
+  };
   /** In what arithmetic it computes, besides evaluation's: whether it trains, scores rows, fits a classifier or bounds. */
   readonly computes: readonly ('training' | 'scoring' | 'fitting')[];
   readonly defaults: Settings;
   /** In words, for the command line. */
   readonly help: { readonly [K in keyof Settings]: string };
+  /** What may be said of the settings that are a word. */
+  readonly words?: { readonly [K in keyof Settings]?: readonly string[] } | undefined;
   /** ERR_OPTION naming the first field out of range. */
   readonly check: (settings: Settings) => void;
   /** Refuses what does not fit the victim or the data, before anything is written. */
-  readonly fits?: ((input: Pick<MethodInput, 'victim' | 'training' | 'clean'>, settings: Settings) => void) | undefined;
+  readonly fits?: ((input: FitInput, settings: Settings) => void | Promise<void>) | undefined;
   /** Raised when the same settings would make something else than before: no cached result is taken over then. Left out at first. */
   readonly revision?: number | undefined;
+  /** What was in effect before a setting was there: cards that lack it mean that. */
+  readonly earlier?: Partial<Settings> | undefined;
   /** Settings of PAD-FT that it works by, besides its own: a cached result depends on them too. */
   readonly basis?: ((seed: number) => unknown) | undefined;
   /** In which it differs from how it is commonly run, for those who compare tables. */
@@ -112,6 +124,23 @@ export function requireClean(
     throw new PadFtError('ERR_DATA', message, { details: { missing } });
   }
   return clean;
+}
+
+/**
+ * Refuses a model without the sites that a method works on.
+ *
+ * @throws PadFtError ERR_MODEL naming the first that is missing
+ */
+export function requireSites(
+  { name }: Pick<Method, 'name'>,
+  victim: Pick<Model, 'name' | 'sites'>,
+  wanted: readonly string[],
+): void {
+  const known = new Set(victim.sites.map((site) => site.name));
+  const missing = wanted.filter((site) => !known.has(site));
+  if (missing.length === 0) return;
+  const message = `${name}: ${victim.name} has no site ${missing[0]}, and ${name} works on ${wanted.join(', ')}: take another method`;
+  throw new PadFtError('ERR_MODEL', message, { details: { missing } });
 }
 
 /** Those of 0 … classes − 1 that no row is labelled. */

@@ -1,38 +1,55 @@
 import type { Dataset } from '../../dataset.js';
 import { PadFtError } from '../../errors.js';
-import { integer, number } from '../../options.js';
+import { counted } from '../../formats/plural.js';
+import type { EvaluationOptions, Model } from '../../model.js';
+import { choice, integer, number } from '../../options.js';
 import { clip } from '../pad-ft/clip.js';
 import { type ClipSettings, PRESETS } from '../pad-ft/options.js';
 import { TRAINING_UNITS } from '../units.js';
-import { type Method, type MethodInput, naming, requireClean, workOn } from './method.js';
+import { type Method, naming, requireClean, requireSites, workOn } from './method.js';
+
+const SITES = ['published', 'every'] as const;
 
 export interface MmBmSettings extends Pick<ClipSettings, 'steps' | 'batchSize' | 'learningRate' | 'lambda'> {
+  readonly sites: (typeof SITES)[number];
   readonly perLabel: number;
 }
 
 const PUBLISHED = PRESETS.paper.clip;
 
+/** What follows the stem, the first and the second stage: here the network that the published code bounds has its ReLUs. */
+const PUBLISHED_SITES = ['layer1.0.relu1', 'layer2.0.relu1', 'layer3.0.relu1'];
+
 /**
  * MM-BD's mitigation, MM-BM (Wang et al., S&P 2024): one bound a channel on its largest activation, fitted with the published
  * constants and controller on the first `perLabel` clean images of each class, 50 as published, that the victim classifies
- * right; the weights stay as they are. The paper's rival. The published code bounds three places, the stem and the first two
- * stages; here it is every ReLU, as in PAD-FT's own reading of it, so that the two differ in the images alone.
+ * right; the weights stay as they are. The paper's rival. Bounded is what follows the stem and the first two stages, where the
+ * published first weight of the penalty was found; `sites` `every` bounds each ReLU, as PAD-FT reads the same method.
+ *
+ * Otherwise than the published code, which takes its images from the test set, the first 50 of a class, and drops those of
+ * them that are classified wrong: the images are the defender's own, and as many as asked for are right ones.
  */
 export const mmBm: Method<MmBmSettings> = {
   name: 'mm-bm',
   title: 'MM-BM: bounds fitted on clean images',
   paper: 'H. Wang et al., MM-BD, IEEE S&P 2024',
-  needs: { training: false, clean: true },
+  needs: { victim: 'weights', training: false, clean: true },
   computes: ['fitting'],
-  note: 'bounds at every ReLU; the published code has them at the stem and the first two stages',
+  note: 'its images are the first of the given clean ones that are classified right, where the published code takes the test set’s',
+  // 1: bounds the three places that the published code does, where it was every ReLU.
+  revision: 1,
+  earlier: { sites: 'every' },
   defaults: {
+    sites: 'published',
     steps: PUBLISHED.steps,
     batchSize: PUBLISHED.batchSize,
     learningRate: PUBLISHED.learningRate,
     lambda: PUBLISHED.lambda,
     perLabel: 50,
   },
+  words: { sites: SITES },
   help: {
+    sites: 'published: what follows the stem and the first two stages; every: each ReLU',
     steps: 'Adam steps',
     batchSize: 'clean images a step',
     learningRate: "Adam's learning rate",
@@ -40,18 +57,26 @@ export const mmBm: Method<MmBmSettings> = {
     lambda: 'first weight of the penalty on the bounds; the controller moves it by 1.2',
   },
   check(settings) {
+    choice('mm-bm.sites', settings.sites, SITES);
     integer('mm-bm.steps', settings.steps, 1, 1e6);
     integer('mm-bm.batchSize', settings.batchSize, 1, 1 << 20);
     number('mm-bm.learningRate', settings.learningRate, 0, 1e6);
     integer('mm-bm.perLabel', settings.perLabel, 1, 1e9);
     number('mm-bm.lambda', settings.lambda, 0, 1e12);
   },
+  fits: async (input, { sites }) => {
+    if (sites === 'published') requireSites(mmBm, input.victim, PUBLISHED_SITES);
+    if (input.clean !== null) await rightRows(input.victim, input.clean, 1, input.evaluation);
+  },
   units: ({ steps, batchSize, perLabel }, { clean, classes }) =>
     clean + TRAINING_UNITS * steps * Math.min(batchSize, clean, perLabel * classes),
   basis: () => PUBLISHED,
   async run(input, settings) {
-    const { perLabel, steps, batchSize, learningRate, lambda } = settings;
-    using clean = await classifiedRight(input, perLabel);
+    const { sites, perLabel, steps, batchSize, learningRate, lambda } = settings;
+    const { onProgress: _, ...quiet } = input.evaluation;
+    const given = requireClean(mmBm, input);
+    using clean = await given.subset(await rightRows(input.victim, given, perLabel, quiet), quiet);
+    const bounded = sites === 'published' ? PUBLISHED_SITES : input.victim.sites.map(({ name }) => name);
     const model = await input.victim.clone();
     return await workOn(model, async () => {
       const { looks } = await naming({ 'clip.learningRate': 'mm-bm.learningRate' }, () =>
@@ -59,6 +84,7 @@ export const mmBm: Method<MmBmSettings> = {
           ...{
             model,
             purified: clean,
+            sites: bounded,
             suspects: null,
             heldOut: null,
             maxAccDrop: 1,
@@ -73,18 +99,21 @@ export const mmBm: Method<MmBmSettings> = {
       const kept =
         last === undefined ? '' : `; ${(100 * last.accuracy).toFixed(1)} % of those are still classified right`;
       return {
-        said: `bounds at ${model.sites.length} sites, fitted on ${clean.count} clean images${kept}`,
+        said: `bounds at ${counted(bounded.length, 'site')}, fitted on ${clean.count} clean images${kept}`,
         details: { looks },
       };
     });
   },
 };
 
-/** The first images of each class that the victim classifies right. ERR_DATA where it gets none of a class right. */
-async function classifiedRight(input: MethodInput, perLabel: number): Promise<Dataset> {
-  const clean = requireClean(mmBm, input);
-  const { onProgress: _, ...quiet } = input.evaluation;
-  const predicted = await input.victim.predict(clean, quiet);
+/** The first rows of each class that the victim classifies right. ERR_DATA where it gets none of a class right. */
+async function rightRows(
+  victim: Model,
+  clean: Dataset,
+  perLabel: number,
+  evaluation: EvaluationOptions = {},
+): Promise<Uint32Array> {
+  const predicted = await victim.predict(clean, evaluation);
   const left = new Array<number>(clean.classes).fill(perLabel);
   const labels = clean.labels();
   const rows = Uint32Array.from(labels.keys()).filter((row) => {
@@ -96,5 +125,5 @@ async function classifiedRight(input: MethodInput, perLabel: number): Promise<Da
     const message = `clean: the victim classifies no image of class ${missing} right, and mm-bm fits its bounds on such; add images`;
     throw new PadFtError('ERR_DATA', message, { details: { missing } });
   }
-  return clean.subset(rows, quiet);
+  return rows;
 }

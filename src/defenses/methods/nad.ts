@@ -10,7 +10,7 @@ import {
   type WholeSettings,
   wholeUnits,
 } from './fine-tune-whole.js';
-import { type Method, requireClean, workOn } from './method.js';
+import { type Method, requireClean, requireSites, workOn } from './method.js';
 
 export interface DistillationSettings extends WholeSettings {
   readonly teacherEpochs: number;
@@ -18,11 +18,15 @@ export interface DistillationSettings extends WholeSettings {
   readonly attention4: number;
 }
 
+/** The last sites of the third and the fourth stage, before whose end the attention is looked at. */
+const STAGE_ENDS = ['layer3.1.relu2', 'layer4.1.relu2'];
+
 /**
  * NAD (Li, Lyu, Koren, Lyu, Li and Ma, *Neural Attention Distillation*, ICLR 2021): a copy of the victim fine-tuned on the
  * clean images is the teacher; the victim is then trained on them too, while the attention at the end of its third and
  * fourth stage is drawn to the teacher's. Teacher and student see the same augmented images; the teacher is in evaluation
- * mode. Epochs are BackdoorBench's for this method; the cosine is ours, where it keeps the student's rate. It has a third
+ * mode. Epochs are BackdoorBench's for this method; the rate is one for
+ * both, falling by a cosine, where it keeps the student's and has one of its own for the teacher. It has a third
  * term, of maps after the average pool: one value each, of which a normalised map is always 1, so that the term is always
  * zero. It is left out.
  */
@@ -30,7 +34,7 @@ export const nad: Method<DistillationSettings> = {
   name: 'nad',
   title: 'NAD: attention distilled from a fine-tuned copy',
   paper: 'Li et al., Neural Attention Distillation, ICLR 2021',
-  needs: { training: false, clean: true },
+  needs: { victim: 'weights', training: false, clean: true },
   computes: ['training'],
   note: 'the learning rate falls by a cosine, where BackdoorBench keeps the student’s',
   defaults: { ...WHOLE_DEFAULTS, epochs: 10, teacherEpochs: 10, attention3: 500, attention4: 1000 },
@@ -47,7 +51,8 @@ export const nad: Method<DistillationSettings> = {
     number('nad.attention3', settings.attention3, 0, 1e12);
     number('nad.attention4', settings.attention4, 0, 1e12);
   },
-  fits({ clean }) {
+  fits({ victim, clean }) {
+    requireSites(nad, victim, STAGE_ENDS);
     if (clean === null) return;
     const { height, width } = clean.shape;
     if (Math.max(height, width) > 8) return;

@@ -2,8 +2,9 @@ import type { Dataset } from '../../dataset.js';
 import { PadFtError } from '../../errors.js';
 import { MemoryWatch, type StageCost } from '../../memory.js';
 import type { EvaluationOptions, Model } from '../../model.js';
+import type { Given } from '../given.js';
 import type { PlannedMethod } from './index.js';
-import { type MethodInput, requireClean } from './method.js';
+import { type Method, type MethodInput, requireClean } from './method.js';
 
 /** What a method is run on. `clean` are images known to be clean; null when there are none. */
 export interface MethodRequest {
@@ -21,8 +22,7 @@ export interface MethodResult {
   readonly model: Model;
   readonly said: string;
   readonly details: Readonly<Record<string, unknown>>;
-  /** Rows of the training set and clean images that it was given; null for what it does not look at. */
-  readonly given: { readonly training: number | null; readonly clean: number | null };
+  readonly given: Given;
   readonly costs: readonly StageCost[];
 }
 
@@ -31,16 +31,27 @@ export interface MethodResult {
  *
  * @throws PadFtError ERR_OPTION without clean images where they are needed, or for a setting that does not fit the data;
  * ERR_DATA when a class of the clean images, or of a training set that a network is trained on, is missing, or the images
- * are not such as the method can use; ERR_MODEL for a victim that has bounds, or lacks what the method works on
+ * are not such as the method can use; ERR_MODEL for a victim whose bounds the method cannot work with, or that lacks what it
+ * works on; ERR_OOM and ERR_ABORTED where the victim is asked
  */
-export function checkMethodRequest({ name, method, settings }: PlannedMethod, request: MethodRequest): void {
+export async function checkMethodRequest(
+  { name, method, settings }: PlannedMethod,
+  request: MethodRequest,
+  evaluation: EvaluationOptions = {},
+): Promise<void> {
   if (method.needs.clean) requireClean(method, request);
   const { max, mean } = request.victim.bounds;
-  if (max !== null || mean !== null) {
-    const message = `${name}: the model has clipping bounds already, which training would not see; defend the model without bounds`;
+  if ((max !== null || mean !== null) && changesVictim(method)) {
+    const message = `${name}: the model has clipping bounds already; training would not see them, and bounds of its own would replace them: defend the model that they were fitted to`;
     throw new PadFtError('ERR_MODEL', message);
   }
-  method.fits?.(request, settings);
+  const { onProgress: _, ...quiet } = evaluation;
+  await method.fits?.({ ...request, evaluation: quiet }, settings);
+}
+
+/** Not a control that hands the victim back, nor a method that trains a network anew. */
+function changesVictim({ needs, computes }: Pick<Method, 'needs' | 'computes'>): boolean {
+  return needs.victim === 'weights' && computes.length > 0;
 }
 
 /**
@@ -54,7 +65,7 @@ export async function defendByMethod(
   request: MethodRequest,
   evaluation: EvaluationOptions = {},
 ): Promise<MethodResult> {
-  checkMethodRequest({ name, method, settings }, request);
+  await checkMethodRequest({ name, method, settings }, request, evaluation);
   const { needs } = method;
   const input: MethodInput = {
     ...request,
@@ -64,6 +75,6 @@ export async function defendByMethod(
   };
   const watch = new MemoryWatch(request.victim.device);
   const { model, said, details } = await watch.measure(name, () => method.run(input, settings));
-  const given = { training: input.training?.count ?? null, clean: input.clean?.count ?? null };
+  const given = { victim: needs.victim, training: input.training?.count ?? null, clean: input.clean?.count ?? null };
   return { model, said, details, given, costs: watch.costs };
 }

@@ -5,6 +5,7 @@ import type { Model } from '../../model.js';
 import { type RunContext, runJob } from '../../native/job.js';
 import { integer, number, withDefaults } from '../../options.js';
 import { streamSeed } from '../../random.js';
+import type { Given } from '../given.js';
 
 /**
  * MM-BD's detector: H. Wang, Z. Xiang, D. J. Miller, G. Kesidis, "MM-BD: Post-Training Detection of Backdoor Attacks with
@@ -35,6 +36,9 @@ export const INSPECT_DEFAULTS: InspectSettings = {
   significance: 0.05,
   seed: 0,
 };
+
+/** What `inspect` is given, as cards have it. */
+export const MODEL_ALONE: Given = { victim: 'weights', training: null, clean: null };
 
 export type InspectOptions = { readonly [K in keyof InspectSettings]?: InspectSettings[K] | undefined };
 
