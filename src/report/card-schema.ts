@@ -6,7 +6,7 @@ import type { ClassMargin, InspectSettings } from '../defenses/mm-bd/inspect.js'
 import type { ClipLook, ClipResult } from '../defenses/pad-ft/clip.js';
 import { STAGES, type StageView } from '../defenses/pad-ft/gate.js';
 import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
-import { EARLIER_SETTINGS, PRESET_NAMES, PURIFIERS } from '../defenses/pad-ft/options.js';
+import { EARLIER_SETTINGS, LIMIT_KINDS, PRESET_NAMES, PURIFIERS } from '../defenses/pad-ft/options.js';
 import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
 import { PadFtError } from '../errors.js';
 import {
@@ -148,6 +148,8 @@ const control = nullable(oneOf(CONTROLS));
 const verdict = object<CardRow['verdict']>({
   attacked: listOf(count),
   near: optional(listOf(count)),
+  limits: optional(oneOf(LIMIT_KINDS)),
+  unsure: optional(listOf(count)),
   text,
   labels: listOf(
     object<LabelVerdict>({

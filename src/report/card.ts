@@ -9,7 +9,7 @@ import type { ClipResult } from '../defenses/pad-ft/clip.js';
 import type { Stage, StageView } from '../defenses/pad-ft/gate.js';
 import type { PadFtResult, PadFtSettings, Purification } from '../defenses/pad-ft/index.js';
 import { type PresetName, type PurifierName, paperAssumptions } from '../defenses/pad-ft/options.js';
-import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
+import type { LabelVerdict, Verdict } from '../defenses/pad-ft/verdict.js';
 import type { Evaluation } from '../evaluate.js';
 import { writeJsonAtomic } from '../formats/atomic-file.js';
 import { sayWhatToDo } from '../formats/file-problem.js';
@@ -107,12 +107,7 @@ export interface CardRow {
   readonly returned: Stage;
   readonly reason: string;
   readonly views: readonly StageView[];
-  readonly verdict: {
-    readonly attacked: readonly number[];
-    readonly near?: readonly number[] | undefined;
-    readonly text: string;
-    readonly labels: readonly LabelVerdict[];
-  };
+  readonly verdict: Verdict & { readonly labels: readonly LabelVerdict[] };
   /** Rows in D_c, and rows held out before (absent on cards of earlier versions). */
   readonly purified: number;
   readonly heldOut?: number | undefined;

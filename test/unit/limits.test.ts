@@ -63,6 +63,7 @@ describe('either kind of limits', () => {
   /** A victim that loses, under limits below `tight`, the margin of a third of the rows of the labels below `planted`. */
   function victimOf({ tight, planted }: { readonly tight: number; readonly planted: number }) {
     const kinds: number[] = [];
+    const looks: number[] = [];
     const random = new Random(5);
     const noise = Float32Array.from({ length: ROWS }, () => 20 + random.normal());
     const victim = {
@@ -74,6 +75,7 @@ describe('either kind of limits', () => {
       ) => {
         await nextTurn();
         expect(sample.disposed).toBe(false);
+        looks.push(q);
         return Float32Array.of(q === 0.5 ? 2 : q === 0.75 ? 3 : 9);
       },
       score: async (_: unknown, options: { readonly limits?: { readonly values: Float32Array } }) => {
@@ -87,29 +89,66 @@ describe('either kind of limits', () => {
         return { logOdds, predicted: labels, alternative: labels, sce: logOdds };
       },
     } as unknown as Model;
-    return { victim, kinds };
+    return { victim, kinds, looks };
   }
 
   async function limitsUsed(
     made: { readonly tight: number; readonly planted: number },
     limits: PadFtSettings['purify']['limits'] = 'either',
   ) {
-    const { victim, kinds } = victimOf(made);
+    const { victim, kinds, looks } = victimOf(made);
     const { clip, purify } = PRESETS.default;
     const settings = { ...purify, limits, statistic: 'mean' as const };
     const scores = await scoreCrossLabel({ victim, data, settings, clip, seed: 0, holdout: 0, evaluation: {} });
-    const { attacked, text } = judge(scores, labels, CLASSES, settings).verdict;
-    expect(text.startsWith('by extrapolated limits: label 0')).toBe(attacked.length > 1);
-    return { kinds: kinds.map((limit) => (limit === 9 ? 'observed' : 'extrapolated')), attacked };
+    const { attacked, text, limits: used, unsure } = judge(scores, labels, CLASSES, settings).verdict;
+    expect(text.startsWith('by extrapolated limits: label 0')).toBe(used === 'extrapolated' && attacked.length > 0);
+    expect(text.includes('extrapolated limits alone accuse')).toBe(unsure !== undefined);
+    // Whatever is asked for, no range is measured twice.
+    expect(new Set(looks).size).toBe(looks.length);
+    return { kinds: kinds.map((limit) => (limit === 9 ? 'observed' : 'extrapolated')), attacked, used, unsure };
   }
 
   test.each([
-    ['observed ones find a label: extrapolated ones are not tried', { tight: 10, planted: 1 }, ['observed'], [0]],
-    ['extrapolated ones find several labels', { tight: 5, planted: 4 }, ['observed', 'extrapolated'], [0, 1, 2, 3]],
-    ['extrapolated ones find one label alone: no evidence', { tight: 5, planted: 1 }, ['observed', 'extrapolated'], []],
-    ['neither finds anything', { tight: 0, planted: 4 }, ['observed', 'extrapolated'], []],
-  ])('%s', async (_, made, kinds, attacked) => {
-    expect(await limitsUsed(made)).toEqual({ kinds, attacked });
+    [
+      'observed ones find a label: extrapolated ones are not tried',
+      { tight: 10, planted: 1 },
+      ['observed'],
+      [0],
+      'observed',
+    ],
+    [
+      'extrapolated ones find several labels',
+      { tight: 5, planted: 4 },
+      ['observed', 'extrapolated'],
+      [0, 1, 2, 3],
+      'extrapolated',
+    ],
+    [
+      'extrapolated ones find three labels',
+      { tight: 5, planted: 3 },
+      ['observed', 'extrapolated'],
+      [0, 1, 2],
+      'extrapolated',
+    ],
+    [
+      'extrapolated ones find two labels: no evidence',
+      { tight: 5, planted: 2 },
+      ['observed', 'extrapolated'],
+      [],
+      'observed',
+      [0, 1],
+    ],
+    [
+      'extrapolated ones find one label alone: no evidence',
+      { tight: 5, planted: 1 },
+      ['observed', 'extrapolated'],
+      [],
+      'observed',
+      [0],
+    ],
+    ['neither finds anything', { tight: 0, planted: 4 }, ['observed', 'extrapolated'], [], 'observed'],
+  ] as const)('%s', async (_, made, kinds, attacked, used, unsure = undefined) => {
+    expect(await limitsUsed(made)).toEqual({ kinds, attacked, used, unsure });
   });
 
   test('the sample is there as long as limits are measured on it, whichever are asked for', async () => {

@@ -358,7 +358,7 @@ test('forward units of methods and detectors', () => {
   expect(scoringUnits(extrapolated, size)).toBe(3 * 50_000 + 3 * 2 * 4000);
   const either = { ...PRESETS.default, purify: { ...PRESETS.default.purify, limits: 'either' as const } };
   // Both, where the first finds nothing.
-  expect(scoringUnits(either, size)).toBe(5 * 50_000 + 4 * 2 * 4000);
+  expect(scoringUnits(either, size)).toBe(5 * 50_000 + 3 * 2 * 4000);
   expect(units('strip')).toBe(18 * 50_000);
   expect(units('mm-bd')).toBe(3 * 300 * 30 * 10);
 });

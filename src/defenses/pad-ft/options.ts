@@ -23,7 +23,10 @@ export type ControllerName = (typeof CONTROLLERS)[number];
 export const BOUND_KINDS = ['max', 'mean', 'both'] as const;
 export type BoundKind = (typeof BOUND_KINDS)[number];
 
-export const LIMITS = ['observed', 'extrapolated', 'either'] as const;
+/** Which limits cross-label holds the rows of a label to. */
+export const LIMIT_KINDS = ['observed', 'extrapolated'] as const;
+export type LimitKind = (typeof LIMIT_KINDS)[number];
+export const LIMITS = [...LIMIT_KINDS, 'either'] as const;
 
 export interface PurifySettings {
   readonly purifier: PurifierName;

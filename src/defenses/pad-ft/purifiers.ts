@@ -33,7 +33,7 @@ export const PURIFIER_TABLE: Readonly<Record<PurifierName, Purifier>> = {
       const statistics = purify.statistic === 'both' ? 2 : 1;
       const sample = Math.min(rows, classes * purify.rowsPerLabel);
       // One look at the sample for what is observed, three for what is extrapolated; both at most.
-      const looks = { observed: 1, extrapolated: 3, either: 4 }[purify.limits];
+      const looks = purify.limits === 'observed' ? 1 : 3;
       return rows + statistics * ((purify.limits === 'either' ? 2 : 1) * rows + looks * sample);
     },
   },

@@ -4,7 +4,7 @@ import type { EvaluationOptions, Model } from '../../model.js';
 import type { NativePrecision, Scores } from '../../native/contract.js';
 import { Random, streamSeed } from '../../random.js';
 import { interquartileRange, median, normalQuantile, rankAscending, smallestPerLabel } from '../../statistics.js';
-import type { ClipSettings, PurifySettings } from './options.js';
+import type { ClipSettings, LimitKind, PurifySettings } from './options.js';
 import { type RefinedScores, refineNearCuts } from './refine.js';
 import { judge, type LabelVerdict, type Suspect, type Verdict } from './verdict.js';
 
@@ -50,8 +50,10 @@ export interface RowScores {
   readonly alternative: Int32Array;
   /** Rows that verdict and suspects are drawn from, non-zero; null for scores that say nothing about planting yet. */
   readonly judged: Uint8Array | null;
-  /** What the purifier turned to by itself, in words: the verdict says so. */
-  readonly turnedTo?: string | undefined;
+  /** Of cross-label: the limits that these scores are of. */
+  readonly limits?: LimitKind | undefined;
+  /** Of cross-label under `either`: labels that extrapolated limits alone accuse, too few of them to be believed. */
+  readonly unsure?: readonly number[] | undefined;
 }
 
 /** The rows the victim classifies as labelled. */
@@ -128,23 +130,32 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   const rows = drawPerLabel(labels, eligible, data.classes, settings.rowsPerLabel, input.seed);
   using sample = await data.subset(rows, evaluation);
   const kinds = settings.statistic === 'both' ? (['mean', 'max'] as const) : [settings.statistic];
-  const under = async (limits: 'observed' | 'extrapolated'): Promise<RowScores> => {
+  const measured = new Map<string, Promise<Float32Array>>();
+  const under = async (limits: LimitKind): Promise<RowScores> => {
     const limited: LimitedScores[] = [];
     for (const statistic of kinds) {
-      const ranges = (quantile: number) =>
-        model.activationRanges(sample, { ...evaluation, statistic, quantile, leaveOneLabelOut: true });
+      // Both kinds of limits ask for the observed quantile.
+      const ranges = async (quantile: number) => {
+        const key = `${statistic} ${quantile}`;
+        const options = { ...evaluation, statistic, quantile, leaveOneLabelOut: true };
+        const range = measured.get(key) ?? model.activationRanges(sample, options);
+        measured.set(key, range);
+        return await range;
+      };
       const values = await limitsFrom(ranges, { quantile: settings.quantile, limits });
       const scores = await model.score(data, { ...evaluation, alpha: settings.alpha, limits: { statistic, values } });
       limited.push({ score: dropScore(victim.logOdds, scores.logOdds), alternative: scores.alternative });
     }
-    return { ...worst(limited, labels, eligible, data.classes), eligible, victim, judged: eligible };
+    return { ...worst(limited, labels, eligible, data.classes), eligible, victim, judged: eligible, limits };
   };
   if (settings.limits !== 'either') return await under(settings.limits);
   const observed = await under('observed');
-  const accused = (scores: RowScores) => judge(scores, labels, data.classes, settings).verdict.attacked.length;
-  if (accused(observed) > 0) return observed;
+  const accused = (scores: RowScores) => judge(scores, labels, data.classes, settings).verdict.attacked;
+  if (data.classes < SEVERAL || accused(observed).length > 0) return observed;
   const extrapolated = await under('extrapolated');
-  return accused(extrapolated) >= SEVERAL ? { ...extrapolated, turnedTo: 'extrapolated limits' } : observed;
+  const found = accused(extrapolated);
+  if (found.length >= SEVERAL) return extrapolated;
+  return found.length === 0 ? observed : { ...observed, unsure: found };
 }
 
 /**
@@ -159,7 +170,7 @@ const SEVERAL = 3;
  */
 export async function limitsFrom(
   ranges: (quantile: number) => Promise<Float32Array>,
-  { quantile, limits }: { readonly quantile: number; readonly limits: 'observed' | 'extrapolated' },
+  { quantile, limits }: { readonly quantile: number; readonly limits: LimitKind },
 ): Promise<Float32Array> {
   const observed = await ranges(quantile);
   if (limits === 'observed') return observed;

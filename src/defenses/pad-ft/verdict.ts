@@ -1,6 +1,6 @@
 import { counted } from '../../formats/plural.js';
 import { interquartileRange, robustZ, twoComponentMixture } from '../../statistics.js';
-import type { PurifySettings } from './options.js';
+import type { LimitKind, PurifySettings } from './options.js';
 import type { RowScores } from './purify.js';
 
 /** A row that looks planted. */
@@ -40,6 +40,13 @@ export interface Verdict {
    * `sce`, whose groups are no evidence; left out on cards of earlier versions.
    */
   readonly near?: readonly number[] | undefined;
+  /** Of cross-label: the limits that the verdict stands on. Left out by other purifiers and on cards of earlier versions. */
+  readonly limits?: LimitKind | undefined;
+  /**
+   * Where none is called attacked under `either`: labels that extrapolated limits alone accuse, fewer than a trigger in every
+   * label would show. One or two are nearer to a false alarm.
+   */
+  readonly unsure?: readonly number[] | undefined;
   /** One sentence a label, or one that says there is no evidence. */
   readonly text: string;
 }
@@ -151,8 +158,16 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
   });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
   const verdict = summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null);
-  const text = scores.turnedTo === undefined ? verdict.text : `by ${scores.turnedTo}: ${verdict.text}`;
-  return { clear, labels: verdicts, suspects, verdict: { ...verdict, text } };
+  const { limits, unsure } = scores;
+  return {
+    ...{ clear, labels: verdicts, suspects },
+    verdict: {
+      ...verdict,
+      ...(limits && { limits }),
+      ...(unsure && { unsure }),
+      text: `${limits === 'extrapolated' ? 'by extrapolated limits: ' : ''}${verdict.text}${unsureText(unsure)}`,
+    },
+  };
 }
 
 /** Robust z of the labels that can be judged, among themselves; 0 for the others. */
@@ -162,6 +177,11 @@ function zAmong(spreads: readonly number[], judged: readonly boolean[]): readonl
   const zs = robustZ(chosen.map((label) => spreads[label] as number));
   const found = new Map(chosen.map((label, i) => [label, zs[i] as number]));
   return spreads.map((_, label) => found.get(label) ?? 0);
+}
+
+function unsureText(labels: readonly number[] = []): string {
+  if (labels.length === 0) return '';
+  return `; extrapolated limits alone accuse ${labels.map((label) => `label ${label}`).join(' and ')}, which is no verdict: they are there for triggers in many labels`;
 }
 
 function summarise(labels: readonly LabelVerdict[], closest: readonly number[], judges: boolean): Verdict {
