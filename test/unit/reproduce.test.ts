@@ -590,3 +590,32 @@ test('text from elsewhere is text in HTML, Markdown and CSV', () => {
   expect(csvCell(-0.5)).toBe('-0.5');
   expect(csvCell(null)).toBe('');
 });
+
+test('a method whose meaning changed is run again: its revision is part of the key, and of no other method’s', () => {
+  const grid = oneTable({ defenses: ['ft', 'nad'] });
+  const keys = () => new Map(cellsOf(grid).defenses.map(({ column, key }) => [column, key]));
+  const before = keys();
+  const ft: { revision?: number | undefined } = METHODS.ft;
+  const { revision } = ft;
+  onTestFinished(() => {
+    if (revision === undefined) delete ft.revision;
+    else ft.revision = revision;
+  });
+  ft.revision = (revision ?? 0) + 1;
+  const after = keys();
+  expect(after.get('ft')).not.toBe(before.get('ft'));
+  expect(after.get('nad')).toBe(before.get('nad'));
+});
+
+test('scores are shared by defences that score alike, and what a verdict decides about them counts', () => {
+  const keyWith = (change: Partial<(typeof PRESETS)['default']['purify']>) =>
+    scoringKey({ ...PRESETS.default, seed: 0, purify: { ...PRESETS.default.purify, ...change } });
+  for (const changed of [{ verdictGain: 0.5 }, { verdictSeparation: 3 }, { suspectPosterior: 0.5 }]) {
+    // Which limits these rows are held to is said by a verdict, under `either` and no other.
+    expect(keyWith({ limits: 'either', ...changed })).not.toBe(keyWith({ limits: 'either' }));
+    expect(keyWith({ limits: 'observed', ...changed })).toBe(keyWith({ limits: 'observed' }));
+  }
+  expect(keyWith({ limits: 'either' })).not.toBe(keyWith({ limits: 'extrapolated' }));
+  expect(keyWith({ limits: 'observed', count: 100, pool: 0.5 })).toBe(keyWith({ limits: 'observed' }));
+  expect(keyWith({ quantile: 0.9 })).not.toBe(keyWith({}));
+});
