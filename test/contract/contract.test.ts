@@ -523,3 +523,26 @@ test('a wrong option is named by its path', async () => {
   expect(await codeOf(() => mix({}, Uint32Array.of(1, 2, 3, ROWS)))).toBe('ERR_DATA');
   expect(await codeOf(() => mix({}, Uint32Array.of(1, 2, 3, 3)))).toBe('ERR_DATA');
 });
+
+test("activation ranges without a quantile are the mean of the rows' own, and a wrong quantile is named", async () => {
+  const { model, dataset } = makeHandles();
+  const ranges = (of: NativeDataset, quantile: number | null) => model.activationRanges(of, { ...RANGES, quantile });
+  const found = await ranges(dataset, null).promise;
+  // Of one row every quantile is that row's own statistic.
+  const mean = new Float64Array(found.length);
+  for (let row = 0; row < ROWS; row++) {
+    const one = await dataset.subset(Uint32Array.of(row)).promise;
+    (await ranges(one, 1).promise).forEach((value, channel) => {
+      mean[channel]! += value / ROWS;
+    });
+  }
+  expect([...found]).toEqual(Array.from(mean, (value) => expect.closeTo(value, 4)));
+  expect(found).not.toEqual(await ranges(dataset, 0.5).promise);
+
+  for (const wrong of [undefined, 'mean', Number.NaN, -0.1, 1.1, {}, false]) {
+    expect(() => ranges(dataset, wrong as never)).toThrow(
+      expect.objectContaining({ code: 'ERR_OPTION', message: expect.stringContaining('ranges.quantile') }),
+    );
+  }
+  expect(await codeOf(() => ranges(dataset, 0))).toBe('ERR_OPTION');
+});

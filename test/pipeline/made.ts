@@ -52,25 +52,29 @@ interface Looks {
 }
 
 /**
- * Stripes that run in one of four directions, their colours, width and place drawn: crops and colours leave the direction,
+ * Stripes that run in one of four directions, or of as many as asked for, their colours, width and place drawn: crops and colours leave the direction,
  * so a minute of SimCLR learns it. The made pictures of the other tests are told by their shape, in front of a background
  * that is easier to learn without labels than the shape is; that takes far longer.
  */
-export function stripes(train: number, test: number, looks: Looks = { heights: [20, 50], noise: 10 }): DatasetPair {
+export function stripes(
+  train: number,
+  test: number,
+  looks: Looks = { heights: [20, 50], noise: 10 },
+  classes = 4,
+): DatasetPair {
   return {
     name: 'stripes',
-    classNames: ['—', '\\', '|', '/'],
+    classNames: Array.from({ length: classes }, (_, label) => `${(180 * label) / classes}°`),
     mean: [0.39, 0.39, 0.39],
     std: [0.14, 0.14, 0.14],
     flip: false,
-    train: stripedImages(train, 1, looks),
-    test: stripedImages(test, 2, looks),
+    train: stripedImages(train, 1, looks, classes),
+    test: stripedImages(test, 2, looks, classes),
     provenance: {},
   };
 }
 
-function stripedImages(count: number, seed: number, { heights, noise }: Looks): ImageSet {
-  const classes = 4;
+function stripedImages(count: number, seed: number, { heights, noise }: Looks, classes: number): ImageSet {
   const random = new Random(seed);
   const images = new Uint8Array(count * 3 * 1024);
   const labels = Int32Array.from({ length: count }, (_, row) => row % classes);

@@ -23,8 +23,9 @@ import { textTable } from '../tables.js';
 const AFTER = `
 Reads no data, clean or poisoned: for each class it searches the image that drives that class farthest above all others
 (MM-BD, Wang et al., IEEE S&P 2024). Takes minutes for a thin network on a processor. It needs at least 4 classes, judges
-by the single largest margin, and so cannot see a backdoor that has every class for a target. The exit code is 0 whatever
-it finds; --json has the verdict.
+by the single largest margin, and so cannot see a backdoor that has every class for a target. A network that learnt little
+has margins of any size and may be accused without cause: ask it of a model that works. The exit code is 0 whatever it
+finds; --json has the verdict.
 
 Examples:
   $ pad-ft inspect victim/victim.safetensors
