@@ -1,7 +1,8 @@
 import { drawControl } from './control.js';
 import type { Dataset } from './dataset.js';
 import type { PlannedDefense } from './defense-request.js';
-import { defendByMethod, type PlannedMethod } from './defenses/methods/index.js';
+import type { PlannedMethod } from './defenses/methods/index.js';
+import { runMethod } from './defenses/methods/run.js';
 import {
   collapse,
   type DefenseProgress,
@@ -93,10 +94,10 @@ export interface MethodSupply {
 }
 
 /**
- * Repairs a victim by another method and only then looks at the ground truth. `save` gets the model before it is judged;
+ * Repairs a victim by another method, by a request that `checkMethodRequest` has passed, and only then looks at the ground truth. `save` gets the model before it is judged;
  * it is freed afterwards.
  *
- * @throws PadFtError whatever `defendByMethod` and `judgeMethod` throw, and what `save` throws
+ * @throws PadFtError whatever the method and `judgeMethod` throw, and what `save` throws
  */
 export async function repairAndJudge(
   { victim, set, before, evaluation, watch, say }: DefenseBench,
@@ -108,7 +109,7 @@ export async function repairAndJudge(
   say({ type: 'stage', stage: 'defend', text: `defending: ${name}` });
   const request = { victim, training: set.train, clean, flip: set.flip, seed };
   const onProgress = (done: number, total: number) => say({ type: 'progress', stage: 'defend', done, total });
-  const { model, said, details, given, costs } = await defendByMethod(planned, request, { ...evaluation, onProgress });
+  const { model, said, details, given, costs } = await runMethod(planned, request, { ...evaluation, onProgress });
   using _ = model;
   await save(model);
   say({ type: 'stage', stage: 'judge', text: `judging: ${name}` });

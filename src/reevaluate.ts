@@ -135,6 +135,12 @@ function modelsOf(card: RunCard) {
       'the card’s models were not kept: run the same `pad-ft reproduce` again with `--keep-models true`, then evaluate the folder';
     throw new PadFtError('ERR_DATA', message);
   }
+  if (card.rows.length === 0 && (card.methods ?? []).length === 0) {
+    throw new PadFtError(
+      'ERR_DATA',
+      'nothing was repaired: the card is of a detector, and there is no model to evaluate',
+    );
+  }
   throw new PadFtError(
     'ERR_DATA',
     'the card holds no evaluated model: it was written without a test set, so there is nothing to compare',

@@ -12,7 +12,7 @@ namespace {
 /// Where the flat buffer holds `prefix`.`kind` of every batch norm, in the order of the state, which is that of the sites.
 at::Tensor norm_positions(Network& network, const std::string& kind) {
   static const std::string kStatistic = ".running_mean";
-  std::vector<at::Tensor> parts;
+  std::vector<at::Tensor> parts{at::empty({0}, at::kLong)};  // of a network without batch norms, none
   for (const auto& statistic : network.state()) {
     const auto length = statistic.name.size() - std::min(statistic.name.size(), kStatistic.size());
     if (statistic.name.substr(length) != kStatistic) continue;
@@ -23,7 +23,6 @@ at::Tensor norm_positions(Network& network, const std::string& kind) {
       parts.push_back(at::arange(start, start + entry.tensor.numel(), at::kLong));
     }
   }
-  require(!parts.empty(), "ERR_MODEL", "neuron masks: expected a network with batch norms, whose scales are masked; it has none");
   return at::cat(parts).to(network.device());
 }
 

@@ -1,17 +1,13 @@
-import { join, resolve } from 'node:path';
-import {
-  checkMethodRequest,
-  defendByMethod,
-  type MethodResult,
-  type PlannedMethod,
-} from '../defenses/methods/index.js';
+import { join } from 'node:path';
+import { checkMethodRequest, type MethodResult, type PlannedMethod } from '../defenses/methods/index.js';
+import { runMethod } from '../defenses/methods/run.js';
 import { invalidOption } from '../errors.js';
 import { evaluate } from '../evaluate.js';
 import type { Model } from '../model.js';
 import { saveModel } from '../model-file.js';
 import { requireFit } from '../model-fit.js';
 import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../poisoned-set-file.js';
-import { type CardMethod, type MethodRow, makeCard, type RunCard, writeCard } from '../report/card.js';
+import { type CardMethod, describeFolder, type MethodRow, makeCard, type RunCard, writeCard } from '../report/card.js';
 import { DEFENDED, openDefenseFolder } from '../report/defense-files.js';
 import { describeEnvironment, methodPrecision } from '../report/environment.js';
 import { judgeMethod, type MethodFigures } from '../report/judge.js';
@@ -58,7 +54,7 @@ export async function defendWithMethod(
   const evaluation = { ...runContext(session, planned.name), precision };
   await checkMethodRequest(planned, request, evaluation);
   await openDefenseFolder(flags.out);
-  const result = await defendByMethod(planned, request, evaluation);
+  const result = await runMethod(planned, request, evaluation);
   using model = result.model;
   progress.end();
   const file = await saveModel(model, join(flags.out, DEFENDED), { metadata: { 'pad-ft.method': planned.name } });
@@ -110,20 +106,25 @@ function describeRun(
   file: RunCard['files'][number],
   judged: Judged | null,
 ): RunCard {
-  const { name: dataset, provenance, classNames, train } = data;
   const row: MethodRow = { name, given, said, details, costs, figures: judged?.figures ?? null };
   return makeCard({
     command: ['pad-ft', ...process.argv.slice(2)],
     config: {
-      dataset: {
-        ...{ name: dataset, options: { data: resolve(folder) }, provenance, classNames, flip: data.flip },
-        ...{ trainRows: train.count, testRows: judged?.testRows ?? 0 },
-      },
+      dataset: describeFolder(data, folder, judged?.testRows ?? 0),
       poison: judged?.poison ?? null,
       train: null,
       victim: model,
       defenses: [],
-      methods: [{ name, settings: { ...settings }, seed, flip: data.flip, clean: method.needs.clean ? images : null }],
+      methods: [
+        {
+          name,
+          settings: { ...settings },
+          seed,
+          revision: method.revision,
+          flip: data.flip,
+          clean: method.needs.clean ? images : null,
+        },
+      ],
     },
     seeds: { root: null, poison: judged?.poison?.seed ?? null, train: null, defenses: [] },
     environment: describeEnvironment(device, methodPrecision(method.computes, precision, device)),

@@ -13,7 +13,7 @@ export interface ResultFiles {
   /** Written last: with it the run is finished. */
   readonly card: string;
   /** What is worth as much without its card. */
-  readonly model?: string;
+  readonly others?: readonly string[];
   /** What `--resume` continues from. */
   readonly checkpoint?: string;
 }
@@ -79,7 +79,7 @@ export function refuseEarlierResult(
     }
     return;
   }
-  const result = card ?? there(files.model);
+  const result = card ?? files.others?.map(there).find((path) => path !== null) ?? null;
   if (result !== null) {
     throw refusal('--out', result, `${result} is there from an earlier run; name another folder, or add --overwrite`);
   }

@@ -2,11 +2,12 @@ import type { Command } from 'commander';
 import { METHOD_NAMES, METHODS, type MethodName, type PlannedMethod, planMethod } from '../defenses/methods/index.js';
 import type { Method } from '../defenses/methods/method.js';
 import { PadFtError } from '../errors.js';
+import { DETECTOR_NAMES } from '../reproduce/defenses.js';
 import { addSettings, type Fields, flagOf, givenSettings, type SettingGroup } from './options.js';
 
-/** PAD-FT itself, on the command line beside the methods it is compared with. */
+/** PAD-FT itself, on the command line beside the methods it is compared with, and what finds rows and repairs nothing. */
 export const OWN_METHOD = 'pad-ft';
-export const METHOD_CHOICES: readonly (typeof OWN_METHOD | MethodName)[] = [OWN_METHOD, ...METHOD_NAMES];
+export const METHOD_CHOICES: readonly string[] = [OWN_METHOD, ...METHOD_NAMES, ...DETECTOR_NAMES];
 
 function groupOf(name: MethodName): SettingGroup<object> {
   const { help, title, words } = METHODS[name] as unknown as Method<Record<string, unknown>>;
@@ -33,8 +34,17 @@ export function methodRequest(
   own: readonly SettingGroup<object>[],
 ): PlannedMethod {
   refuseMethodFlags(method, values);
-  for (const group of own) refuse(group, values, method, OWN_METHOD);
+  refuseFlags(own, values, method);
   return planMethod(method, givenSettings(groupOf(method), values) as Readonly<Record<string, unknown>>);
+}
+
+/** Refuses the flags of PAD-FT that would do nothing. ERR_OPTION naming the first. */
+export function refuseFlags(
+  groups: readonly SettingGroup<object>[],
+  values: Readonly<Record<string, unknown>>,
+  method: string,
+): void {
+  for (const group of groups) refuse(group, values, method, OWN_METHOD);
 }
 
 /** Refuses the flags of methods other than this one. ERR_OPTION naming the first. */

@@ -305,7 +305,7 @@ export interface NativeTrainer {
 }
 
 export interface BoundsFitterOptions {
-  /** `absolute`: the bounds themselves learn, penalty Σ_l ‖z_l‖₂ (MM-BM); a start of +∞ leaves its channel unbounded, without penalty. `fraction`: shares of `reference` in [0, 1], penalty their mean. */
+  /** `absolute`: the bounds themselves learn, penalty Σ_l ‖z_l‖₂ (MM-BM); a start of +∞ leaves its channel (per layer: its layer) unbounded, without penalty. `fraction`: shares of `reference` in [0, 1], penalty their mean. */
   readonly parameters: 'absolute' | 'fraction';
   readonly granularity: 'per-channel' | 'per-layer';
   /** Reference ranges (fraction) or starting values (absolute) of each kind, one per channel; null leaves the kind unbounded. */

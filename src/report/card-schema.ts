@@ -218,7 +218,7 @@ const detectionRow = object<DetectionRow>({
   purified: count,
   suspects: count,
   costs: listOf(rowCost),
-  figures: object<DetectionFigures>(detectionFigures),
+  figures: nullable(object<DetectionFigures>(detectionFigures)),
 });
 
 const inspectionRow = object<InspectionRow>({
@@ -256,6 +256,7 @@ const cardMethod: Check<CardMethod> = (value, at) => {
     name: method,
     settings: record,
     seed: count,
+    revision: optional(count),
     flip: flag,
     clean: nullable(clean),
   })(value, at);

@@ -1,9 +1,9 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { PoisonManifest } from '../attacks/poison.js';
 import type { Control } from '../control.js';
 import type { DatasetPair } from '../datasets/index.js';
 import type { Given } from '../defenses/given.js';
-import type { MethodName } from '../defenses/methods/index.js';
+import { METHODS, type MethodName } from '../defenses/methods/index.js';
 import type { Inspection } from '../defenses/mm-bd/inspect.js';
 import type { ClipResult } from '../defenses/pad-ft/clip.js';
 import type { Stage, StageView } from '../defenses/pad-ft/gate.js';
@@ -16,6 +16,7 @@ import { sayWhatToDo } from '../formats/file-problem.js';
 import { removeFile } from '../formats/folder.js';
 import { readJsonFile } from '../formats/json-file.js';
 import type { StageCost } from '../memory.js';
+import type { TrainingData } from '../poisoned-set-file.js';
 import type { EpochReport, Poisoning, TrainSettings } from '../train.js';
 import { VERSION } from '../version.js';
 import { checkCard } from './card-schema.js';
@@ -136,11 +137,18 @@ export interface MethodRow {
   readonly figures: MethodFigures | null;
 }
 
+/** What of the victim a method was given; cards of before do not say. */
+export function givenVictim({ name, given }: Pick<MethodRow, 'name' | 'given'>): NonNullable<Given['victim']> {
+  return given.victim ?? METHODS[name].needs.victim;
+}
+
 /** A method with every setting, and its seed. */
 export interface CardMethod {
   readonly name: MethodName;
   readonly settings: Readonly<Record<string, unknown>>;
   readonly seed: number;
+  /** Of what the method means by these settings (`Method.revision`); left out at first, and on cards of before. */
+  readonly revision?: number | undefined;
   /** Whether it mirrored images where it augments: as the training set says. */
   readonly flip: boolean;
   /** Where the clean images came from; null when it needs none. */
@@ -175,7 +183,8 @@ export interface DetectionRow
   extends Pick<CardRow, 'name' | 'purifier' | 'verdict' | 'purified' | 'suspects' | 'costs'> {
   /** Left out on cards of before. */
   readonly given?: Given | undefined;
-  readonly figures: DetectionFigures;
+  /** Judged afterwards; null without a ground truth. */
+  readonly figures: DetectionFigures | null;
 }
 
 /** What MM-BD said of the model alone. */
@@ -237,6 +246,12 @@ export function describeDataset(pair: DatasetPair, options: Readonly<Record<stri
   return { name, options, provenance, classNames, flip, trainRows: train.shape.count, testRows: test.shape.count };
 }
 
+/** The data of a folder that a training set was read from, with its whole path: the card may be looked at from elsewhere. */
+export function describeFolder(data: TrainingData, folder: string, testRows: number): CardDataset {
+  const { name, provenance, classNames, flip, train } = data;
+  return { name, options: { data: resolve(folder) }, provenance, classNames, flip, trainRows: train.count, testRows };
+}
+
 /** A defence's row. `figures` come from `judgeDefense`, or null when there is nothing to judge by. */
 export function makeRow(
   name: string,
@@ -273,7 +288,7 @@ export function makeDetectionRow(
   purifier: PurifierName,
   { verdict, labels, purified, suspects, score }: Purification,
   costs: readonly CardCost[],
-  figures: DetectionFigures,
+  figures: DetectionFigures | null,
 ): DetectionRow {
   const counts = { purified: purified.length, suspects: suspects.length };
   const given: Given = { victim: 'weights', training: score.length, clean: null };

@@ -92,15 +92,13 @@ function writeSuspects(path: string, suspects: readonly Suspect[]): Promise<Writ
 }
 
 /**
- * The score of every row as CSV, in the order of the training set: larger looks more planted. Of rows that the victim does not
- * classify as labelled (`eligible` 0) it means nothing: they are neither kept nor suspected.
+ * The score of every row as CSV, in the order of the training set: larger looks more planted. `correct` is 1 where the victim
+ * classifies the row as labelled: AUROC and TPR are counted over those, and what loses its margin (cross-label, clip-drop) has
+ * one there alone. Nine digits tell any two float32 apart.
  */
-function writeScores(
-  path: string,
-  { score, eligible }: Pick<Purification, 'score' | 'eligible'>,
-): Promise<WrittenFile> {
-  const lines = Array.from(score, (value, row) => `${row},${Number(value.toPrecision(7))},${eligible[row]}`);
-  return writeFileAtomic(path, `${['row,score,eligible', ...lines].join('\n')}\n`);
+function writeScores(path: string, { score, correct }: Pick<Purification, 'score' | 'correct'>): Promise<WrittenFile> {
+  const lines = Array.from(score, (value, row) => `${row},${Number(value.toPrecision(9))},${correct[row]}`);
+  return writeFileAtomic(path, `${['row,score,correct', ...lines].join('\n')}\n`);
 }
 
 /** Writes what a purifier found, suspects and scores, and gives their lines in the card. */

@@ -6,7 +6,16 @@ import type { Evaluation } from '../evaluate.js';
 import { counted } from '../formats/plural.js';
 import { safeText } from '../formats/terminal.js';
 import type { StageCost } from '../memory.js';
-import type { CardCost, CardMethod, CardRow, DetectionRow, InspectionRow, MethodRow, RunCard } from './card.js';
+import {
+  type CardCost,
+  type CardMethod,
+  type CardRow,
+  type DetectionRow,
+  givenVictim,
+  type InspectionRow,
+  type MethodRow,
+  type RunCard,
+} from './card.js';
 import type { DetectionFigures } from './judge.js';
 
 /** Rates as percentages with two decimals; a dash where there is no number. */
@@ -206,7 +215,7 @@ function changedSettings({ preset, seed: _, ...settings }: PadFtSettings, flip: 
 
 function methodNote({ name, said, given }: MethodRow, config: CardMethod | undefined): string {
   const parts = [
-    given.victim === 'shape' ? 'the victim’s shape' : 'the victim',
+    givenVictim({ name, given }) === 'shape' ? 'the victim’s shape' : 'the victim',
     ...(given.training === null ? [] : [counted(given.training, 'training row')]),
     ...(given.clean === null ? [] : [`${counted(given.clean, 'clean image')}${drawn(config)}`]),
   ];

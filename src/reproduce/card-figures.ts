@@ -1,5 +1,5 @@
 import { counted } from '../formats/plural.js';
-import type { CardCost, CardRow, RunCard } from '../report/card.js';
+import { type CardCost, type CardRow, givenVictim, type RunCard } from '../report/card.js';
 import type { DetectionFigures } from '../report/judge.js';
 
 /** What a cell's card says, whichever kind of cell it is of: a cell's card holds one row. */
@@ -31,7 +31,7 @@ export function describeGiven({ rows, methods = [], detections = [] }: RunCard):
     row !== undefined || detections.length > 0 || (method !== undefined && method.given.training !== null);
   const clean = method?.given.clean ?? null;
   return [
-    method?.given.victim === 'shape' ? 'victim’s shape' : 'victim',
+    method !== undefined && givenVictim(method) === 'shape' ? 'victim’s shape' : 'victim',
     ...(poisoned ? ['poisoned set'] : []),
     ...(row?.control === 'oracle' ? ['ground truth'] : []),
     ...(clean === null ? [] : [counted(clean, 'clean image')]),
@@ -59,7 +59,7 @@ export function detectionOf({ detections = [], inspections = [] }: RunCard): Car
   const [row] = detections;
   if (row !== undefined) {
     const { figures, verdict } = row;
-    const { tpr, fpr } = figures.suspects;
+    const { tpr, fpr } = figures?.suspects ?? { tpr: null, fpr: null };
     const judged = verdict.labels.some(({ separation }) => separation !== null);
     const suspects = judged ? { count: row.suspects, tpr, fpr } : null;
     return { figures, suspects, accused: verdict.attacked, pValue: null, text: verdict.text };

@@ -1,11 +1,10 @@
 import type { DatasetPair } from '../datasets/index.js';
 import { type DefenseBench, defendAndJudge, detectAndJudge, repairAndJudge } from '../defend-and-judge.js';
 import { checkMethodRequest, planMethod } from '../defenses/methods/index.js';
-import { inspect, MODEL_ALONE } from '../defenses/mm-bd/inspect.js';
+import { inspect } from '../defenses/mm-bd/inspect.js';
 import type { PurifierName } from '../defenses/pad-ft/options.js';
 import { resolvePrecision } from '../device.js';
 import { openFolder } from '../formats/folder.js';
-import { MemoryWatch } from '../memory.js';
 import { CARD_FILE, type CardFile, type RunCard } from '../report/card.js';
 import {
   DEFENDED,
@@ -102,7 +101,8 @@ async function runMethod(
   const row = await repairAndJudge(bench, planned, { clean, seed }, async (model) => {
     if (keepModels) files.push(await saveModelFile(home, DEFENDED, model));
   });
-  const used = { name: method, settings, seed, flip: set.flip, clean: drawn?.draw ?? null };
+  const { revision } = planned.method;
+  const used = { name: method, settings, seed, revision, flip: set.flip, clean: drawn?.draw ?? null };
   return {
     config: { defenses: [], methods: [used] },
     seeds: [],
@@ -139,14 +139,13 @@ async function runInspection({ column, settings }: InspectionCell, bench: CellBe
   say({ type: 'stage', stage: 'defend', text: `detecting: ${column}` });
   const { precision = 'auto', signal } = evaluation;
   const onProgress = (done: number, total: number) => say({ type: 'progress', stage: 'defend', done, total });
-  const own = new MemoryWatch(victim.device);
-  const found = await own.measure(column, () => inspect(victim, settings, { precision, signal, onProgress }));
+  const found = await inspect(victim, settings, { precision, signal, onProgress });
   return {
     config: { defenses: [] },
     seeds: [],
     precision: { training: null, evaluation: resolvePrecision(precision, victim.device, 'evaluation') },
     files: [],
-    rows: { rows: [], inspections: [{ name: column, given: MODEL_ALONE, ...found, costs: own.costs }] },
+    rows: { rows: [], inspections: [{ name: column, ...found }] },
   };
 }
 

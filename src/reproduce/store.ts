@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { PadFtError } from '../errors.js';
 import { errorNumber } from '../formats/file-problem.js';
 import { CARD_FILE, type CardFile, type RunCard, readCard } from '../report/card.js';
+import { SCORES } from '../report/defense-files.js';
 import { readTraining, type TrainingCard } from '../report/training-card.js';
 import type { DefenseCell, VictimCell } from './cells.js';
 
@@ -33,7 +34,7 @@ export class CellStore {
   async card(cell: DefenseCell): Promise<RunCard | null> {
     const folder = this.defenseFolder(cell);
     const card = await unlessUnusable(readCard(join(folder, CARD_FILE)));
-    if (card === null || (this.#models && card.files.length === 0)) return null;
+    if (card === null || (this.#models && !holdsItsFiles(cell, card))) return null;
     return (await allThere(folder, card.files)) ? card : null;
   }
 
@@ -41,6 +42,11 @@ export class CellStore {
   async training(cell: VictimCell): Promise<TrainingCard | null> {
     return finishedTraining(this.victimFolder(cell));
   }
+}
+
+/** What was made without keeping models, or before a detector's scores were written, lacks them. */
+function holdsItsFiles({ kind }: DefenseCell, { files }: RunCard): boolean {
+  return kind === 'detector' ? files.some(({ path }) => path === SCORES) : files.length > 0;
 }
 
 /** The training of a folder that `pad-ft train` wrote; null when there is none or its files are not whole. */

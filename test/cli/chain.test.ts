@@ -155,7 +155,7 @@ describe('poison, train, defend, evaluate', () => {
     expect(head).toBe('row,given,likely,posterior');
     expect(suspects).toHaveLength(card.rows[0]?.suspects ?? -1);
     const [scoreHead, ...scores] = readFileSync(at('repaired', 'scores.csv'), 'utf8').trimEnd().split('\n');
-    expect(scoreHead).toBe('row,score,eligible');
+    expect(scoreHead).toBe('row,score,correct');
     expect(scores.map((line) => Number(line.split(',')[0]))).toEqual(Array.from({ length: 400 }, (_, row) => row));
     // Suspects are taken from the largest scores of a label, of rows that may be judged.
     for (const line of suspects) expect(scores[Number(line.split(',')[0])]).toMatch(/,1$/);

@@ -193,8 +193,8 @@ it('detectors score the rows and repair nothing', async () => {
   // The same scores as those of the preset that purifies by them.
   const sce = await readCard(at('whole', 'cards', `${NAME}-sce.json`));
   const paper = await readCard(at('whole', 'cards', `${NAME}-paper.json`));
-  expect(sce.detections?.[0]?.figures.auroc).toEqual(paper.rows[0]?.figures?.auroc);
-  expect(sce.detections?.[0]?.figures.purity).toEqual(paper.rows[0]?.figures?.purity);
+  expect(sce.detections?.[0]?.figures?.auroc).toEqual(paper.rows[0]?.figures?.auroc);
+  expect(sce.detections?.[0]?.figures?.purity).toEqual(paper.rows[0]?.figures?.purity);
   const table = readFileSync(at('whole', 'detectors.md'), 'utf8');
   expect(table).toMatch(/\| strip \|.*no verdict: this purifier ranks the rows/);
 });

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type ResultFlags, type ResultKind, refuseEarlierResult } from '../../src/cli/earlier-result.js';
 import { temporaryFolder } from './support/made-libtorch.js';
 
-const FILES = { card: 'card.json', model: 'model.safetensors', checkpoint: 'checkpoint.safetensors' };
+const FILES = { card: 'card.json', others: ['model.safetensors', 'scores.csv'], checkpoint: 'checkpoint.safetensors' };
 
 /** What is said about a folder that holds these files; null when nothing is. */
 function refusal(
@@ -29,6 +29,7 @@ describe('what an earlier run left in the folder', () => {
     ['something else', ['notes.txt'], {}, null],
     ['a finished run', ['card.json', 'model.safetensors'], {}, '--out: card.json is there from an earlier run'],
     ['a model without its card', ['model.safetensors'], {}, '--out: model.safetensors is there'],
+    ['scores without their card', ['scores.csv'], {}, '--out: scores.csv is there'],
     ['a training that was stopped', ['checkpoint.safetensors'], {}, 'was stopped or failed; continue it with --resume'],
     ['one to be continued', ['checkpoint.safetensors'], { resume: true }, null],
     ['one to be continued, its model written', ['checkpoint.safetensors', 'model.safetensors'], { resume: true }, null],

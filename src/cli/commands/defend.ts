@@ -1,6 +1,13 @@
 import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { collapse, optionsForData, type PadFtResult, padFt, padFtSettings } from '../../defenses/pad-ft/index.js';
+import {
+  collapse,
+  optionsForData,
+  type PadFtResult,
+  padFt,
+  padFtSettings,
+  requireUnbounded,
+} from '../../defenses/pad-ft/index.js';
 import {
   type PadFtOptions,
   PRESET_NAMES,
@@ -15,12 +22,22 @@ import type { Model } from '../../model.js';
 import { saveModel } from '../../model-file.js';
 import { requireFit } from '../../model-fit.js';
 import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../../poisoned-set-file.js';
-import { CARD_FILE, type CardFile, makeCard, makeRow, type RunCard, writeCard } from '../../report/card.js';
+import {
+  CARD_FILE,
+  type CardFile,
+  describeFolder,
+  makeCard,
+  makeRow,
+  type RunCard,
+  writeCard,
+} from '../../report/card.js';
 import { DEFENDED, openDefenseFolder, SCORES, SUSPECTS, savePurification } from '../../report/defense-files.js';
 import { defensePrecision, describeEnvironment } from '../../report/environment.js';
 import { type DefenseFigures, judgeDefense, judgeVictim } from '../../report/judge.js';
 import { formatTable } from '../../report/table.js';
+import { findColumn } from '../../reproduce/defenses.js';
 import { defendWithMethod } from '../defend-by-method.js';
+import { detect, detectorRequest } from '../detect.js';
 import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
 import { addMethodFlags, METHOD_CHOICES, methodRequest, OWN_METHOD, refuseMethodFlags } from '../method-flags.js';
@@ -39,21 +56,25 @@ import { smallSetWarnings } from '../small-set.js';
 
 const EXAMPLES = `
 Writes defended.safetensors, suspects.csv, scores.csv and, last, card.json; with --method the model and the card alone. The
-defence reads the victim, the images and their given labels, nothing else. If the folder holds the ground truth, the result
+defence reads the victim, the images and their given labels, nothing else; a detector writes what it found and no model. If the folder holds the ground truth, the result
 is judged by it afterwards.
 
 Examples:
   $ pad-ft defend --model victim/victim.safetensors --data set --out repaired
   $ pad-ft defend --model victim/victim.safetensors --data set --preset paper --out paper
   $ pad-ft defend --model victim/victim.safetensors --data set --method ft --clean clean-images --out ft
+  $ pad-ft defend --model victim/victim.safetensors --data set --method strip --out strip
   $ pad-ft defend --model victim/victim.safetensors --data set --purify.count 1000 --tune.epochs 20 --out quick`;
+
+/** What an earlier run may have left. */
+const RESULT = { card: CARD_FILE, others: [DEFENDED, SUSPECTS, SCORES] } as const;
 
 interface Flags extends ComputeFlags, ModelFlags, ResultFlags {
   readonly data: string;
   readonly preset: PresetName;
   readonly rounds?: number;
   readonly seed: number;
-  readonly method: (typeof METHOD_CHOICES)[number];
+  readonly method: string;
   readonly clean?: string;
 }
 
@@ -69,7 +90,10 @@ export function define(command: Command, run: Run): void {
     .addOption(new Option('--data <folder>', 'the training set it came from').makeOptionMandatory())
     .addOption(new Option('--out <folder>', 'where to write the results').makeOptionMandatory())
     .addOption(
-      new Option('--method <name>', 'what repairs it (`pad-ft list methods` explains)')
+      new Option(
+        '--method <name>',
+        'what repairs it (`pad-ft list methods`), or what only finds (`pad-ft list detectors`)',
+      )
         .choices(METHOD_CHOICES)
         .default(OWN_METHOD),
     )
@@ -112,12 +136,23 @@ export function define(command: Command, run: Run): void {
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {
       const { method } = flags;
-      if (method !== OWN_METHOD) {
-        if (command.getOptionValueSource('preset') === 'cli') throw presetOf(method);
-        const planned = methodRequest(method, { ...flags }, [DEFENSE_GROUP, PURIFY_GROUP, CLIP_GROUP, TUNE_GROUP]);
+      const column = findColumn(method);
+      if (column?.kind === 'detector' || column?.kind === 'inspection') {
+        if (command.getOptionValueSource('preset') === 'cli') throw notOf(method, '--preset');
+        refuseUseOfClean(flags, false);
+        const values = { ...flags, ...(flags.rounds !== undefined && { 'purify.rounds': flags.rounds }) };
+        const planned = detectorRequest(column, values, flags.seed);
+        refuseEarlierResult(flags, 'defense', RESULT);
+        await detect(session, await prepareCompute(session, flags), flags, planned);
+        return undefined;
+      }
+      if (column?.kind === 'method') {
+        if (command.getOptionValueSource('preset') === 'cli') throw notOf(method, '--preset');
+        if (flags.rounds !== undefined) throw notOf(method, '--rounds');
+        const planned = methodRequest(column.name, { ...flags }, [DEFENSE_GROUP, PURIFY_GROUP, CLIP_GROUP, TUNE_GROUP]);
         refuseUseOfClean(flags, planned.method.needs.clean);
         refuseOwnInput(flags);
-        refuseEarlierResult(flags, 'defense', { card: CARD_FILE, model: DEFENDED });
+        refuseEarlierResult(flags, 'defense', RESULT);
         await defendWithMethod(session, await prepareCompute(session, flags), flags, planned);
         return undefined;
       }
@@ -126,7 +161,7 @@ export function define(command: Command, run: Run): void {
       const options = defenseOptions(flags);
       padFtSettings(options);
       refuseOwnInput(flags);
-      refuseEarlierResult(flags, 'defense', { card: CARD_FILE, model: DEFENDED });
+      refuseEarlierResult(flags, 'defense', RESULT);
       const compute = await prepareCompute(session, flags);
       await warnOfSlowBlas(session, compute.device);
       await defend(session, compute, flags, options);
@@ -135,9 +170,9 @@ export function define(command: Command, run: Run): void {
   );
 }
 
-function presetOf(method: string): PadFtError {
-  const message = `--preset: the method is ${method}, which has none; leave it out, or use --method ${OWN_METHOD}`;
-  return new PadFtError('ERR_OPTION', message, { details: { path: '--preset', method } });
+function notOf(method: string, flag: string): PadFtError {
+  const message = `${flag}: the method is ${method}, which has none; leave it out, or use --method ${OWN_METHOD}`;
+  return new PadFtError('ERR_OPTION', message, { details: { path: flag, method } });
 }
 
 /** Clean images are asked for before anything is loaded, and refused where they would do nothing. */
@@ -189,6 +224,7 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
   using data = await loadTrainingData(flags.data, { device, signal });
   requireFit(victim, flags.model, data.train, flags.data);
   const { train } = data;
+  requireUnbounded(victim);
   for (const text of smallSetWarnings(padFtSettings(options), train.labels(), train.classes)) progress.warning(text);
   await openDefenseFolder(flags.out);
 
@@ -202,11 +238,10 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
   const problem = collapse(result);
   if (problem !== null) progress.warning(problem);
   const files = await writeFiles(flags.out, result);
-  const trainRows = data.train.count;
 
   // The ground truth is opened here and not before.
   const judgement = data.judged ? await judge(session, compute, flags, victim, result) : null;
-  const card = describeRun(flags, compute, data, trainRows, result, files, judgement);
+  const card = describeRun(flags, compute, data, result, files, judgement);
   const path = await writeCard(flags.out, card);
   output.result({ card: path, model: join(flags.out, DEFENDED), row: card.rows[0] }, summary(flags, card, result));
 }
@@ -241,27 +276,16 @@ function describeRun(
   flags: Flags,
   { device, precision }: Compute,
   data: TrainingData,
-  trainRows: number,
   result: PadFtResult,
   files: readonly CardFile[],
   judgement: Judgement | null,
 ): RunCard {
-  const { name, provenance, classNames } = data;
   const { settings } = result;
   const poison = judgement?.set.poison ?? null;
   return makeCard({
     command: ['pad-ft', ...process.argv.slice(2)],
     config: {
-      dataset: {
-        name,
-        // As a whole path: the card may be looked at from another folder.
-        options: { data: resolve(flags.data) },
-        provenance,
-        classNames,
-        flip: data.flip,
-        trainRows,
-        testRows: judgement?.set.testRows ?? 0,
-      },
+      dataset: describeFolder(data, flags.data, judgement?.set.testRows ?? 0),
       poison,
       train: null,
       victim: flags.model,

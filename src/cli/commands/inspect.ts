@@ -1,12 +1,6 @@
 import type { Command } from 'commander';
-import {
-  INSPECT_DEFAULTS,
-  type Inspection,
-  inspect,
-  inspectSettings,
-  MODEL_ALONE,
-} from '../../defenses/mm-bd/inspect.js';
-import { MemoryWatch, type StageCost } from '../../memory.js';
+import { INSPECT_DEFAULTS, type Inspection, inspect, inspectSettings } from '../../defenses/mm-bd/inspect.js';
+import type { StageCost } from '../../memory.js';
 import { INSPECT_GROUP, type InspectFlags } from '../fields.js';
 import { addInputFlags, type ModelFlags, openModel } from '../model-flags.js';
 import {
@@ -48,15 +42,10 @@ export function define(command: Command, run: Run): void {
       using model = await openModel(session, compute, path, flags);
       session.progress.stage(`inspect ${path}`);
       const context = { ...runContext(session, 'classes'), precision: compute.precision };
-      const watch = new MemoryWatch(compute.device);
-      const found = await watch.measure('inspect', () => inspect(model, settings, context));
+      const found = await inspect(model, settings, context);
       session.progress.end();
-      const { costs } = watch;
-      const told = `given the model alone; ${costText(costs)}`;
-      session.output.result(
-        { model: path, given: MODEL_ALONE, ...found, costs },
-        `${chart(found)}\n\n${found.text}\n${told}`,
-      );
+      const told = `given the model alone; ${costText(found.costs)}`;
+      session.output.result({ model: path, ...found }, `${chart(found)}\n\n${found.text}\n${told}`);
       return undefined;
     }),
   );

@@ -17,7 +17,7 @@ import { addOutputFlags, type Field } from '../options.js';
 import type { Run } from '../session.js';
 import { textTable } from '../tables.js';
 
-const KINDS = ['datasets', 'attacks', 'models', 'defenses', 'methods', 'presets'] as const;
+const KINDS = ['datasets', 'attacks', 'models', 'defenses', 'methods', 'detectors', 'presets'] as const;
 type Kind = (typeof KINDS)[number];
 
 /** What a list says, for a program and for a person. */
@@ -40,7 +40,15 @@ export function define(command: Command, run: Run): void {
   );
 }
 
-const LISTS: Readonly<Record<Kind, () => Promise<Listing>>> = { datasets, attacks, models, defenses, methods, presets };
+const LISTS: Readonly<Record<Kind, () => Promise<Listing>>> = {
+  datasets,
+  attacks,
+  models,
+  defenses,
+  methods,
+  detectors,
+  presets,
+};
 
 async function datasets(): Promise<Listing> {
   const items = Object.values(DATASETS).map(({ name, summary, paper }) => ({ name, summary, paper }));
@@ -106,6 +114,16 @@ async function methods(): Promise<Listing> {
     paper,
   ]);
   return { items, text: textTable(['method', 'what it is', 'what it is given', 'credit'], rows) };
+}
+
+async function detectors(): Promise<Listing> {
+  const purifiers = PURIFIERS.map((name) => ({
+    ...{ name, summary: PURIFIER_TABLE[name].summary, given: ['the victim', 'the training set'] },
+  }));
+  const alone = 'the class that some image drives farthest above all others, of random images that are climbed (MM-BD)';
+  const items = [...purifiers, { name: 'mm-bd', summary: alone, given: ['the victim'] }];
+  const rows = items.map(({ name, summary, given }) => [name, summary, given.join(', ')]);
+  return { items, text: textTable(['detector', 'what it looks for', 'what it is given'], rows) };
 }
 
 async function defenses(): Promise<Listing> {

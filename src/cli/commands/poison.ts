@@ -55,7 +55,7 @@ export function define(command: Command, run: Run): void {
       const request = datasetRequest(flags.dataset, flags);
       const settings = { ...(await poisonRequest(flags.attack, { ...flags })), seed: flags.seed };
       poisonSettings(settings);
-      refuseEarlierResult(flags, 'set', { card: MANIFEST_FILE, model: TRAIN_FILE });
+      refuseEarlierResult(flags, 'set', { card: MANIFEST_FILE, others: [TRAIN_FILE] });
       if (flags.preview !== undefined) checkSheet(flags.preview, flags.out);
       const { device } = await prepareCompute(session, flags);
       const pair = await loadRequested(session, request);

@@ -69,7 +69,7 @@ export function define(command: Command, run: Run): void {
 async function trainVictim(session: Session, flags: Flags, given: Partial<TrainSettings>): Promise<void> {
   checkDataFlags(flags);
   trainSettings(given);
-  refuseEarlierResult(flags, 'training', { ...TRAINING_FILES, model: TRAINING_FILES.victim });
+  refuseEarlierResult(flags, 'training', { ...TRAINING_FILES, others: [TRAINING_FILES.victim] });
   const compute = await prepareCompute(session, flags);
   await warnOfSlowBlas(session, compute.device);
   const { progress, output } = session;

@@ -17,14 +17,15 @@ export interface MmBmSettings extends Pick<ClipSettings, 'steps' | 'batchSize' |
 
 const PUBLISHED = PRESETS.paper.clip;
 
-/** What follows the stem, the first and the second stage: here the network that the published code bounds has its ReLUs. */
+/** The ReLUs that read what the stem, the first and the second stage put out. */
 const PUBLISHED_SITES = ['layer1.0.relu1', 'layer2.0.relu1', 'layer3.0.relu1'];
 
 /**
  * MM-BD's mitigation, MM-BM (Wang et al., S&P 2024): one bound a channel on its largest activation, fitted with the published
  * constants and controller on the first `perLabel` clean images of each class, 50 as published, that the victim classifies
- * right; the weights stay as they are. The paper's rival. Bounded is what follows the stem and the first two stages, where the
- * published first weight of the penalty was found; `sites` `every` bounds each ReLU, as PAD-FT reads the same method.
+ * right; the weights stay as they are. The paper's rival. The published code clamps what the stem and the first two stages put
+ * out, of a network with a ReLU there; here the ReLUs that read it are bounded, and the shortcut of the very first block goes
+ * by the first of them. `sites` `every` bounds each ReLU, as PAD-FT reads the same method.
  *
  * Otherwise than the published code, which takes its images from the test set, the first 50 of a class, and drops those of
  * them that are classified wrong: the images are the defender's own, and as many as asked for are right ones.
@@ -35,8 +36,8 @@ export const mmBm: Method<MmBmSettings> = {
   paper: 'H. Wang et al., MM-BD, IEEE S&P 2024',
   needs: { victim: 'weights', training: false, clean: true },
   computes: ['fitting'],
-  note: 'its images are the first of the given clean ones that are classified right, where the published code takes the test set’s',
-  // 1: bounds the three places that the published code does, where it was every ReLU.
+  note: 'the shortcut of the first block goes by the first bound, where the published network’s does not; its images are the first of the given clean ones that are classified right, where the published code takes the test set’s',
+  // 1: three places, as near to the published code's as this network has them, where it was every ReLU.
   revision: 1,
   earlier: { sites: 'every' },
   defaults: {
@@ -49,7 +50,7 @@ export const mmBm: Method<MmBmSettings> = {
   },
   words: { sites: SITES },
   help: {
-    sites: 'published: what follows the stem and the first two stages; every: each ReLU',
+    sites: 'published: the ReLUs behind the stem and the first two stages; every: each ReLU',
     steps: 'Adam steps',
     batchSize: 'clean images a step',
     learningRate: "Adam's learning rate",

@@ -10,7 +10,7 @@ import {
   type WholeSettings,
   wholeUnits,
 } from './fine-tune-whole.js';
-import { type Method, requireClean, requireSites, workOn } from './method.js';
+import { type Method, requireClean, workOn } from './method.js';
 
 export interface DistillationSettings extends WholeSettings {
   readonly teacherEpochs: number;
@@ -18,7 +18,7 @@ export interface DistillationSettings extends WholeSettings {
   readonly attention4: number;
 }
 
-/** The last sites of the third and the fourth stage, before whose end the attention is looked at. */
+/** The last sites of the third and the fourth stage: a network with these has those stages. */
 const STAGE_ENDS = ['layer3.1.relu2', 'layer4.1.relu2'];
 
 /**
@@ -52,7 +52,10 @@ export const nad: Method<DistillationSettings> = {
     number('nad.attention4', settings.attention4, 0, 1e12);
   },
   fits({ victim, clean }) {
-    requireSites(nad, victim, STAGE_ENDS);
+    if (!STAGE_ENDS.every((end) => victim.sites.some(({ name }) => name === end))) {
+      const message = `nad: ${victim.name} has no third and fourth stage, whose attention is drawn to the teacher's: take another method`;
+      throw new PadFtError('ERR_MODEL', message, { details: { sites: victim.sites.length } });
+    }
     if (clean === null) return;
     const { height, width } = clean.shape;
     if (Math.max(height, width) > 8) return;

@@ -42,7 +42,11 @@ export async function checkMethodRequest(
   if (method.needs.clean) requireClean(method, request);
   const { max, mean } = request.victim.bounds;
   if ((max !== null || mean !== null) && changesVictim(method)) {
-    const message = `${name}: the model has clipping bounds already; training would not see them, and bounds of its own would replace them: defend the model that they were fitted to`;
+    const why =
+      method.needs.clean && !method.computes.includes('training')
+        ? 'bounds of its own would replace'
+        : 'training would not see';
+    const message = `${name}: the model has clipping bounds already, which ${why}; defend the model that they were fitted to`;
     throw new PadFtError('ERR_MODEL', message);
   }
   const { onProgress: _, ...quiet } = evaluation;
@@ -61,11 +65,24 @@ function changesVictim({ needs, computes }: Pick<Method, 'needs' | 'computes'>):
  * model that lacks what it works on, ERR_NUMERIC, ERR_OOM, ERR_ABORTED
  */
 export async function defendByMethod(
-  { name, method, settings }: PlannedMethod,
+  planned: PlannedMethod,
   request: MethodRequest,
   evaluation: EvaluationOptions = {},
 ): Promise<MethodResult> {
-  await checkMethodRequest({ name, method, settings }, request, evaluation);
+  await checkMethodRequest(planned, request, evaluation);
+  return await runMethod(planned, request, evaluation);
+}
+
+/**
+ * A request that `checkMethodRequest` has passed, run.
+ *
+ * @internal For those who check before they open a folder.
+ */
+export async function runMethod(
+  { name, method, settings }: PlannedMethod,
+  request: MethodRequest,
+  evaluation: EvaluationOptions,
+): Promise<MethodResult> {
   const { needs } = method;
   const input: MethodInput = {
     ...request,

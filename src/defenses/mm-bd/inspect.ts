@@ -1,6 +1,7 @@
 import { type Precision, resolvePrecision } from '../../device.js';
 import { invalidOption, PadFtError } from '../../errors.js';
 import { fitGamma, gammaUpperTail } from '../../gamma.js';
+import { MemoryWatch, type StageCost } from '../../memory.js';
 import type { Model } from '../../model.js';
 import { type RunContext, runJob } from '../../native/job.js';
 import { integer, number, withDefaults } from '../../options.js';
@@ -37,8 +38,7 @@ export const INSPECT_DEFAULTS: InspectSettings = {
   seed: 0,
 };
 
-/** What `inspect` is given, as cards have it. */
-export const MODEL_ALONE: Given = { victim: 'weights', training: null, clean: null };
+const MODEL_ALONE: Given = { victim: 'weights', training: null, clean: null };
 
 export type InspectOptions = { readonly [K in keyof InspectSettings]?: InspectSettings[K] | undefined };
 
@@ -63,6 +63,13 @@ export interface Inspection {
   readonly target: number | null;
   /** One sentence. */
   readonly text: string;
+}
+
+/** What `inspect` found, with what it was given and what that cost. */
+export interface InspectResult extends Inspection {
+  readonly given: Given;
+  /** Seconds and peak memory, one stage. */
+  readonly costs: readonly StageCost[];
 }
 
 /** Fewer other classes do not fix three parameters. */
@@ -91,7 +98,7 @@ export async function inspect(
   model: Model,
   options: InspectOptions = {},
   { signal, onProgress, precision = 'auto' }: InspectContext = {},
-): Promise<Inspection> {
+): Promise<InspectResult> {
   const settings = inspectSettings(options);
   if (model.classes < LEAST_CLASSES) {
     throw new PadFtError(
@@ -100,22 +107,25 @@ export async function inspect(
     );
   }
   const { images, imageSize, steps, learningRate, tolerance, seed } = settings;
-  const found = await runJob(signal, () =>
-    model.native.maximumMargins(
-      {
-        images,
-        height: imageSize,
-        width: imageSize,
-        steps,
-        learningRate,
-        tolerance,
-        seed: streamSeed(seed, 'inspect'),
-        precision: resolvePrecision(precision, model.device, 'evaluation'),
-      },
-      onProgress,
+  const watch = new MemoryWatch(model.device);
+  const found = await watch.measure('inspect', () =>
+    runJob(signal, () =>
+      model.native.maximumMargins(
+        {
+          images,
+          height: imageSize,
+          width: imageSize,
+          steps,
+          learningRate,
+          tolerance,
+          seed: streamSeed(seed, 'inspect'),
+          precision: resolvePrecision(precision, model.device, 'evaluation'),
+        },
+        onProgress,
+      ),
     ),
   );
-  return judgeMargins(found.margins, found.steps, settings);
+  return { given: MODEL_ALONE, ...judgeMargins(found.margins, found.steps, settings), costs: watch.costs };
 }
 
 /**
@@ -146,6 +156,6 @@ export function judgeMargins(
   const unsettled =
     rising === 0
       ? ''
-      : `; ${rising} of ${labels.length} margins were still rising after ${settings.steps} steps: more --steps make it surer`;
+      : `; ${rising} of ${labels.length} margins had not settled before step ${settings.steps}, the last: more steps make it surer`;
   return { settings, labels, pValue, target, text: `${text}${unsettled}` };
 }

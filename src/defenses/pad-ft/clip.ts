@@ -1,5 +1,6 @@
 import type { Dataset } from '../../dataset.js';
 import { resolvePrecision } from '../../device.js';
+import { invalidOption } from '../../errors.js';
 import { accuracy } from '../../metrics.js';
 import { type EvaluationOptions, type Model, NO_BOUNDS } from '../../model.js';
 import type { BoundsFitterOptions, FitStepsResult, NativeBounds, NativeBoundsFitter } from '../../native/contract.js';
@@ -76,6 +77,9 @@ export async function clip(input: ClipInput): Promise<ClipResult> {
 
 async function makeFitter(input: ClipInput): Promise<NativeBoundsFitter> {
   const { model, purified, suspects, settings, evaluation } = input;
+  if (input.sites !== undefined && settings.controller !== 'mm-bm') {
+    throw invalidOption('clip.controller', 'mm-bm where `sites` says what is bounded', settings.controller);
+  }
   model.bounds = NO_BOUNDS;
   const largest = async (statistic: 'max' | 'mean') => {
     if (settings.controller === 'mm-bm' && settings.start === '8') return new Float32Array(model.siteChannels).fill(8);
@@ -100,8 +104,12 @@ async function makeFitter(input: ClipInput): Promise<NativeBoundsFitter> {
   );
 }
 
-/** A start of +∞ is no bound, and stays none. */
+/** A start of +∞ is no bound, and stays none. ERR_OPTION for sites that the model has not, or under another controller. */
 function unboundedElsewhere(starts: Float32Array, { sites }: Model, bounded: readonly string[]): Float32Array {
+  const unknown = bounded.find((name) => !sites.some((site) => site.name === name));
+  if (bounded.length === 0 || unknown !== undefined) {
+    throw invalidOption('clip.sites', `some of ${sites.map(({ name }) => name).join(', ')}`, unknown ?? bounded);
+  }
   const free = sites.flatMap(({ name, channels }) => new Array<boolean>(channels).fill(!bounded.includes(name)));
   return starts.map((start, channel) => (free[channel] ? Number.POSITIVE_INFINITY : start));
 }

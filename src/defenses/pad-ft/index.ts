@@ -64,9 +64,7 @@ export async function padFt(
 ): Promise<PadFtResult> {
   const settings = padFtSettings(options);
   throwIfAborted(context.signal);
-  if (victim.bounds.max !== null || victim.bounds.mean !== null) {
-    throw new PadFtError('ERR_MODEL', 'the model is clipped already; defend the victim it was made from');
-  }
+  requireUnbounded(victim);
   const watch = new MemoryWatch(victim.device);
   const made: Disposable[] = [];
   try {
@@ -141,6 +139,17 @@ export async function padFt(
   } finally {
     for (const handle of made) handle[Symbol.dispose]();
   }
+}
+
+/**
+ * Refuses a victim that is clipped already.
+ *
+ * @internal Shared with the command line, which asks before it opens a folder.
+ * @throws PadFtError ERR_MODEL
+ */
+export function requireUnbounded({ bounds }: Model): void {
+  if (bounds.max === null && bounds.mean === null) return;
+  throw new PadFtError('ERR_MODEL', 'the model is clipped already; defend the victim it was made from');
 }
 
 function holdOf({ holdout, seed }: PadFtSettings): HoldOut {

@@ -12,8 +12,10 @@ import { judge, type LabelVerdict, type Suspect, type Verdict } from './verdict.
 export interface Purification {
   /** One a row of the training set; smaller is cleaner. Means nothing where `eligible` is 0. */
   readonly score: Float32Array;
-  /** Rows the victim classifies as labelled; only these are ordered. */
+  /** Rows that may be kept, of those alone D_c is made: those the victim classifies as labelled, or all of them (sce). */
   readonly eligible: Uint8Array;
+  /** Rows the victim classifies as labelled. */
+  readonly correct: Uint8Array;
   /** Every eligible row, cleanest first. */
   readonly order: Uint32Array;
   /** SCE and log-odds of every row's given label under the victim. */
@@ -292,6 +294,7 @@ export function selectRows(
   return {
     score: scores.score,
     eligible: scores.eligible,
+    correct: correctRows(scores.victim, labels),
     order: rankAscending(scores.score).filter((row) => scores.eligible[row] === 1),
     sce: scores.victim.sce,
     logOdds: scores.victim.logOdds,

@@ -1,0 +1,189 @@
+import { inspect } from '../defenses/mm-bd/inspect.js';
+import {
+  type PadFtOptions,
+  type PadFtSettings,
+  type Purification,
+  padFtSettings,
+  purify,
+} from '../defenses/pad-ft/index.js';
+import { PadFtError } from '../errors.js';
+import { MemoryWatch } from '../memory.js';
+import type { Model } from '../model.js';
+import { requireFit } from '../model-fit.js';
+import { loadPoisonedSet, loadTrainingData, type TrainingData } from '../poisoned-set-file.js';
+import { describeFolder, makeCard, makeDetectionRow, type RunCard, writeCard } from '../report/card.js';
+import { openDefenseFolder, savePurification } from '../report/defense-files.js';
+import { defensePrecision, describeEnvironment, methodPrecision } from '../report/environment.js';
+import { judgePurification, judgeVictim } from '../report/judge.js';
+import { formatTable } from '../report/table.js';
+import type { DetectorColumn, InspectionColumn } from '../reproduce/defenses.js';
+import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from './fields.js';
+import { refuseFlags, refuseMethodFlags } from './method-flags.js';
+import { type ModelFlags, openModel } from './model-flags.js';
+import { givenSettings } from './options.js';
+import { type Compute, runContext, type Session } from './session.js';
+
+/** What `pad-ft defend --method` works on when the method is a detector. */
+interface DetectFlags extends ModelFlags {
+  readonly data: string;
+  readonly out: string;
+  readonly seed: number;
+}
+
+/** A detector with what was asked of it. */
+export type PlannedDetector =
+  | { readonly kind: 'detector'; readonly name: string; readonly settings: PadFtSettings }
+  | { readonly kind: 'inspection'; readonly name: string };
+
+/**
+ * A detector of the command line: its settings are those of its purifier, and clip-drop's of the bounds it scores under.
+ *
+ * @throws PadFtError ERR_OPTION for a flag that would do nothing, or a setting out of range
+ */
+export function detectorRequest(
+  column: DetectorColumn | InspectionColumn,
+  values: Readonly<Record<string, unknown>>,
+  seed: number,
+): PlannedDetector {
+  const { name } = column;
+  refuseMethodFlags(name, values);
+  refuseFlags([DEFENSE_GROUP, TUNE_GROUP], values, name);
+  if (name !== 'clip-drop') refuseFlags([CLIP_GROUP], values, name);
+  if (column.kind === 'inspection') {
+    refuseFlags([PURIFY_GROUP], values, name);
+    return { kind: 'inspection', name };
+  }
+  const own = givenSettings(PURIFY_GROUP, values);
+  if (own.purifier !== undefined) {
+    const message = `--purify.purifier: --method ${name} says which; leave one of them out`;
+    throw new PadFtError('ERR_OPTION', message, { details: { path: '--purify.purifier', method: name } });
+  }
+  const { options } = column;
+  const whole: PadFtOptions = {
+    ...{ ...options, seed },
+    purify: { ...options.purify, ...own },
+    clip: givenSettings(CLIP_GROUP, values),
+  };
+  return { kind: 'detector', name, settings: padFtSettings(whole) };
+}
+
+/** Scores the rows, or asks the model alone, and writes what was found and the card; nothing is repaired. */
+export async function detect(
+  session: Session,
+  compute: Compute,
+  flags: DetectFlags,
+  planned: PlannedDetector,
+): Promise<void> {
+  const { signal, progress, output } = session;
+  const { device } = compute;
+  progress.stage(`load ${flags.model} and ${flags.data}`);
+  using victim = await openModel(session, compute, flags.model, flags);
+  using data = await loadTrainingData(flags.data, { device, signal });
+  requireFit(victim, flags.model, data.train, flags.data);
+  await openDefenseFolder(flags.out);
+  progress.stage(`detect by ${planned.name}`);
+  const card =
+    planned.kind === 'inspection'
+      ? await inspected(session, compute, flags, planned.name, victim, data)
+      : await scored(session, compute, flags, planned, victim, data);
+  const path = await writeCard(flags.out, card);
+  const said = [
+    formatTable(card).trimEnd(),
+    '',
+    ...(card.config.poison === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
+    `nothing was repaired; what was found: ${flags.out}, the card: ${path}`,
+  ];
+  output.result({ card: path, row: card.detections?.[0] ?? card.inspections?.[0] }, said.join('\n'));
+}
+
+async function scored(
+  session: Session,
+  compute: Compute,
+  flags: DetectFlags,
+  { name, settings }: Extract<PlannedDetector, { kind: 'detector' }>,
+  victim: Model,
+  data: TrainingData,
+): Promise<RunCard> {
+  const { signal, progress } = session;
+  const { precision, device } = compute;
+  const watch = new MemoryWatch(device);
+  const onProgress = ({ done, total }: { readonly done: number; readonly total: number }) =>
+    progress.update(name, done, total);
+  const found = await watch.measure('purify', () =>
+    purify(victim, data.train, settings, { signal, precision, onProgress }),
+  );
+  progress.end();
+  const files = await savePurification(flags.out, found);
+
+  // The ground truth is opened here and not before.
+  const judged = data.judged ? await judge(session, compute, flags, victim, found) : null;
+  const row = makeDetectionRow(name, settings.purify.purifier, found, watch.costs, judged?.figures ?? null);
+  const environment = defensePrecision(null, precision, device, [settings.purify.purifier]);
+  const parts = { detections: [row], files, detectors: [{ name, settings }] };
+  return describeRun(flags, compute, data, { ...parts, environment, judged });
+}
+
+async function inspected(
+  session: Session,
+  compute: Compute,
+  flags: DetectFlags,
+  name: string,
+  victim: Model,
+  data: TrainingData,
+): Promise<RunCard> {
+  const { precision, device } = compute;
+  const context = { ...runContext(session, 'classes'), precision };
+  const found = await inspect(victim, { seed: flags.seed, imageSize: data.train.shape.height }, context);
+  session.progress.end();
+  const judged = data.judged ? await judge(session, compute, flags, victim, null) : null;
+  const environment = methodPrecision([], precision, device);
+  return describeRun(flags, compute, data, { inspections: [{ name, ...found }], files: [], environment, judged });
+}
+
+interface Judged {
+  readonly victim: RunCard['victim']['evaluation'];
+  readonly figures: ReturnType<typeof judgePurification> | null;
+  readonly poison: RunCard['config']['poison'];
+  readonly testRows: number;
+}
+
+async function judge(
+  session: Session,
+  { device, precision }: Compute,
+  { data }: DetectFlags,
+  victim: Model,
+  found: Purification | null,
+): Promise<Judged> {
+  session.progress.stage('judge by the ground truth');
+  using set = await loadPoisonedSet(data, { device, signal: session.signal });
+  const before = await judgeVictim(victim, set, { ...runContext(session, 'judge'), precision });
+  const figures = found && judgePurification(found, set, before);
+  session.progress.end();
+  return { victim: before.evaluation, figures, poison: set.manifest, testRows: set.test.count };
+}
+
+interface CardParts extends Pick<RunCard, 'detections' | 'inspections' | 'files'> {
+  readonly detectors?: RunCard['config']['detectors'];
+  readonly environment: Parameters<typeof describeEnvironment>[1];
+  readonly judged: Judged | null;
+}
+
+function describeRun(
+  { data: folder, model }: DetectFlags,
+  { device }: Compute,
+  data: TrainingData,
+  { detectors, environment, judged, ...found }: CardParts,
+): RunCard {
+  const poison = judged?.poison ?? null;
+  return makeCard({
+    command: ['pad-ft', ...process.argv.slice(2)],
+    config: {
+      dataset: describeFolder(data, folder, judged?.testRows ?? 0),
+      ...{ poison, train: null, victim: model, defenses: [], ...(detectors && { detectors }) },
+    },
+    seeds: { root: null, poison: poison?.seed ?? null, train: null, defenses: [] },
+    environment: describeEnvironment(device, environment),
+    victim: { history: [], evaluation: judged?.victim ?? null },
+    ...{ ...found, rows: [], costs: [] },
+  });
+}
