@@ -127,13 +127,18 @@ export function addSettings<T extends object>(
   return command;
 }
 
+/** Where the parsed flag lies: hyphens are gone from it, those of `ft-sam.epochs` too. */
+function keyOf<T extends object>(group: SettingGroup<T>, name: string): string {
+  return new Option(flagOf(group, name)).attributeName();
+}
+
 /** The fields that were given on the command line; the library lays them over its defaults and checks their ranges. */
 export function givenSettings<T extends object>(
   group: SettingGroup<T>,
   values: Readonly<Record<string, unknown>>,
 ): Partial<T> {
   const given = Object.keys(group.fields)
-    .map((name) => [name, values[group.prefix === null ? name : `${group.prefix}.${name}`]] as const)
+    .map((name) => [name, values[keyOf(group, name)]] as const)
     .filter(([, value]) => value !== undefined);
   // Sound because each flag's parser gives the type of its field's default.
   return Object.fromEntries(given) as Partial<T>;

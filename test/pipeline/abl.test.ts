@@ -25,7 +25,7 @@ vi.mock('../../src/defenses/methods/fine-tune-whole.js', async (original) => {
 /** Faint stripes under much noise and a large patch on them: here, as on photographs, what is planted is learnt first. */
 const FAINT = { heights: [12, 12], noise: 70 } as const;
 const QUICK = {
-  isolationEpochs: 4,
+  isolationEpochs: 6,
   isolationLearningRate: 0.02,
   isolationShare: 0.03,
   epochs: 6,
@@ -49,7 +49,7 @@ beforeAll(async () => {
   const pair = stripes(2000, 400, FAINT);
   set = await poison(
     pair,
-    { attack: 'badnets', rate: 0.1, target: 0, attackOptions: { patchSize: 6 } },
+    { attack: 'badnets', rate: 0.1, target: 0, attackOptions: { patchSize: 10 } },
     { device: 'cpu' },
   );
   // Only its shape is taken.
@@ -81,19 +81,20 @@ describe('abl', () => {
       );
       using after = model;
       const { isolated, unlearning } = details as unknown as Told;
-      // All 60 on the machine this was written on; a tenth of the rows are planted. Seed 0 was chosen: by 1 and 2 it is 24 and 60.
+      // 48 on the machine this was written on, and 44 and 45 by seeds 1 and 2; by chance it were 6, a tenth of the rows.
       expect(isolated).toHaveLength(60);
-      expect(isolated.filter((row) => planted.has(row)).length).toBeGreaterThan(30);
-      // ASR from 100 to 0 % and ACC from 100 to 84 % there; 100 to 16 % and 87 to 6 % by seeds 1 and 2.
+      expect(isolated.filter((row) => planted.has(row)).length).toBeGreaterThan(25);
+      // ASR from 100 to 0 % and ACC from 98 to 64 % there; by seed 1 to 23 and from 98 to 60 %, by seed 2 to 0 and from 74 to 49 %.
       const [was, is] = [await evaluate(before, set), await evaluate(after, set)];
-      expect(was.asr).toBeGreaterThan(0.5);
-      expect(is.asr).toBeLessThan((was.asr ?? 0) - 0.3);
-      expect(is.acc).toBeGreaterThan(0.5);
-      // From 0.32 to 4.8.
-      expect(unlearning.last.loss).toBeGreaterThan(2 * unlearning.first.loss);
+      expect(was.asr).toBeGreaterThan(0.8);
+      expect(was.acc).toBeGreaterThan(0.6);
+      expect(is.asr).toBeLessThan((was.asr ?? 0) - 0.5);
+      expect(is.acc).toBeGreaterThan(0.35);
+      // From 0.13 to 8.5; by the other two from 0.02 to 0.31 and from 0.94 to 18.
+      expect(unlearning.last.loss).toBeGreaterThan(4 * unlearning.first.loss);
       expect(given).toEqual({ victim: 'shape', training: 2000, clean: null });
       expect(said).toContain('the 60 rows learnt first isolated, and unlearnt for 10');
-      expect(steps).toEqual(Array.from({ length: 20 }, (_, i) => [i + 1, 20]));
+      expect(steps).toEqual(Array.from({ length: 22 }, (_, i) => [i + 1, 22]));
     },
     PATIENCE,
   );

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Dataset } from '../../src/dataset.js';
 import { loadDatasetPair } from '../../src/datasets/index.js';
 import {
@@ -24,6 +24,25 @@ import {
 } from '../../src/index.js';
 import { loadAddon } from '../../src/native/load.js';
 import { madeFolder } from './made.js';
+
+/** What was trained as a whole, from what weights, on what and how, in order; the training itself is the real one. */
+interface WholeCall {
+  readonly model: Model;
+  readonly native: Model['native'];
+  readonly start: Map<string, string>;
+  readonly data: Dataset;
+  readonly settings: object;
+  readonly run: { readonly seed: number; readonly objective?: object | undefined };
+}
+const calls = vi.hoisted(() => [] as WholeCall[]);
+vi.mock('../../src/defenses/methods/fine-tune-whole.js', async (original) => {
+  const real = await original<typeof import('../../src/defenses/methods/fine-tune-whole.js')>();
+  const fineTuneWhole: typeof real.fineTuneWhole = async (model, data, settings, run) => {
+    calls.push({ model, native: model.native, start: await bytesOf(model), data, settings, run });
+    return await real.fineTuneWhole(model, data, settings, run);
+  };
+  return { ...real, fineTuneWhole };
+});
 
 /** Everywhere the same, where processors differ in what they are quick at. */
 const FP32 = { precision: 'fp32' } as const;
@@ -92,6 +111,11 @@ function boundsAt(model: Model, site: string): Float32Array {
   return model.bounds.max?.slice(start, start + (model.sites[at]?.channels ?? 0)) ?? new Float32Array();
 }
 
+/** The numbers of one entry of what `bytesOf` tells. */
+function valuesOf(state: Map<string, string>, name: string): Float32Array {
+  return new Float32Array(new Uint8Array(Buffer.from(state.get(name) ?? '', 'base64')).buffer);
+}
+
 async function changed(model: Model): Promise<readonly string[]> {
   const [own, was] = [await bytesOf(model), await bytesOf(victim)];
   return [...own].filter(([name, bytes]) => was.get(name) !== bytes).map(([name]) => name);
@@ -133,9 +157,10 @@ describe('methods', () => {
   test(
     'fp prunes channels for good, within the accuracy it may cost',
     async () => {
+      calls.length = 0;
       const { model, details } = await run('fp', { ...TUNED, maxAccDrop: 0.05 });
       using _ = model;
-      const usage = await usageOfLastSite();
+      const [usage, asVictim] = [await usageOfLastSite(), await bytesOf(victim)];
       const { pruned = 0, channels, before: first, after } = details as Record<string, number>;
       const { evaluation } = await judgeMethod(model, set, before);
       // 45 % and 98.0 % there.
@@ -144,12 +169,25 @@ describe('methods', () => {
       expect(pruned).toBeGreaterThan(0);
       expect(pruned).toBeLessThan(channels ?? 0);
       expect(after).toBeGreaterThanOrEqual((first ?? 1) - 0.05);
+      // What is left is fine-tuned once it is pruned, on the clean images.
+      expect(await changed(model)).toContain('conv1.weight');
+      expect(calls).toHaveLength(1);
+      const [call] = calls as [WholeCall];
+      expect(call.model).toBe(model);
+      expect(call.data).toBe(clean);
+      expect(call.settings).toEqual(planMethod('fp', { ...TUNED, maxAccDrop: 0.05 }).settings);
+      expect(call.run).toMatchObject({ flip: false, seed: 1, rateOption: 'fp.learningRate' });
+      expect(call.run.objective).toBeUndefined();
+      expect([...call.start].filter(([name, bytes]) => asVictim.get(name) !== bytes).map(([name]) => name)).toEqual([
+        'layer4.1.bn2.weight',
+        'layer4.1.bn2.bias',
+      ]);
       // Dead through fine-tuning: exactly as many zeros as were pruned, in scale and in shift.
-      const state = await model.state();
+      const state = await bytesOf(model);
       for (const name of ['layer4.1.bn2.weight', 'layer4.1.bn2.bias']) {
-        const entry = state.find((candidate) => candidate.name === name);
-        const values = new Float32Array(new Uint8Array(entry?.data ?? []).buffer);
+        const values = valuesOf(state, name);
         const zeros = Array.from(values.keys()).filter((channel) => values[channel] === 0);
+        expect(Array.from(valuesOf(call.start, name)).filter((value) => value === 0)).toHaveLength(pruned);
         // Those that clean images use least.
         expect(zeros).toHaveLength(pruned);
         const kept = Array.from(values.keys()).filter((channel) => values[channel] !== 0);
@@ -164,19 +202,38 @@ describe('methods', () => {
   test(
     'ft-sam trains every weight by flatness, and the backdoor fades',
     async () => {
+      calls.length = 0;
       const { model, said } = await run('ft-sam', TUNED);
       using _ = model;
+      // Of ten classes: a tenth of the label's weight to the other nine, where the core's share goes to all ten.
+      expect(calls.map((call) => call.run.objective)).toEqual([
+        { radius: 2, labelSmoothing: expect.closeTo((0.1 * 10) / 9, 12) },
+      ]);
       const { evaluation } = await judgeMethod(model, set, before);
       // 12.8 % there.
       expect(evaluation.asr).toBeLessThan(0.6);
       expect(evaluation.acc).toBeGreaterThan(before.acc - 0.15);
       expect(said).toBe('every weight trained on 500 clean images for 10 epochs by SAM of radius 2');
-      // Without a radius and smoothing it is ft, to the byte.
+    },
+    PATIENCE,
+  );
+
+  test(
+    'ft-sam without a radius and smoothing is ft, to the byte, and with either it is not',
+    async () => {
       const quick = { epochs: 1, batchSize: 64 };
-      const plain = await run('ft-sam', { ...quick, radius: 0, labelSmoothing: 0 });
-      const ft = await run('ft', quick);
-      expect(await bytesOf(plain.model)).toEqual(await bytesOf(ft.model));
-      for (const { model: done } of [plain, ft]) done.dispose();
+      const bytes = async (name: 'ft' | 'ft-sam', own: object) => {
+        const { model } = await run(name, { ...quick, ...own });
+        using _ = model;
+        return await bytesOf(model);
+      };
+      const ft = await bytes('ft', {});
+      expect(await bytes('ft-sam', { radius: 0, labelSmoothing: 0 })).toEqual(ft);
+      const flat = await bytes('ft-sam', { radius: 2, labelSmoothing: 0 });
+      const smooth = await bytes('ft-sam', { radius: 0, labelSmoothing: 0.1 });
+      // In the weights: a batch norm's statistics may differ for less.
+      const weights = [ft, flat, smooth].map((state) => state.get('layer4.1.conv2.weight'));
+      expect(new Set(weights).size).toBe(3);
     },
     PATIENCE,
   );
@@ -185,6 +242,7 @@ describe('methods', () => {
     'nad draws the attention to that of a fine-tuned copy, and the backdoor fades',
     async () => {
       const ticks: number[][] = [];
+      calls.length = 0;
       const request = { victim, training: set.train, clean, flip: false, seed: 1 };
       const planned = planMethod('nad', { ...TUNED, teacherEpochs: 5 });
       const { model, details } = await defendByMethod(planned, request, {
@@ -193,6 +251,25 @@ describe('methods', () => {
       });
       using _ = model;
       const { evaluation } = await judgeMethod(model, set, before);
+      const asVictim = await bytesOf(victim);
+      // A copy of the victim first, by the cross-entropy; then another, towards the attention of the one that was trained.
+      expect(calls).toHaveLength(2);
+      const [teaching, learning] = calls as [WholeCall, WholeCall];
+      for (const call of calls) {
+        expect(call.data).toBe(clean);
+        expect(call.start).toEqual(asVictim);
+        expect(call.run).toMatchObject({ flip: false, rateOption: 'nad.learningRate' });
+      }
+      expect(teaching.settings).toMatchObject({ ...TUNED, epochs: 5 });
+      expect(teaching.run.objective).toBeUndefined();
+      expect(teaching.model).not.toBe(victim);
+      expect(teaching.model).not.toBe(model);
+      expect(learning.settings).toMatchObject(TUNED);
+      expect(learning.model).toBe(model);
+      expect(learning.run.seed).not.toBe(teaching.run.seed);
+      const { teacher: towards, ...objective } = learning.run.objective as { readonly teacher: unknown };
+      expect(towards).toBe(teaching.native);
+      expect(objective).toEqual({ attention: [500, 1000] });
       // 0 % and 96.5 % there.
       expect(evaluation.asr).toBeLessThan(0.3);
       expect(evaluation.acc).toBeGreaterThan(before.acc - 0.1);
