@@ -4,6 +4,7 @@ import { type DefenseRequest, type PlannedDefense, planDefenses } from '../defen
 import { type MethodName, planMethod } from '../defenses/methods/index.js';
 import { type InspectSettings, inspectSettings } from '../defenses/mm-bd/inspect.js';
 import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
+import { PURIFY_REVISION } from '../defenses/pad-ft/purify.js';
 import type { Precision } from '../device.js';
 import { invalidOption } from '../errors.js';
 import { POISON_DEFAULTS, type PoisonSettings } from '../poisoned-set.js';
@@ -16,7 +17,7 @@ import { SCALES, type Scale, trainSettings } from './scales.js';
 
 /** Each is raised when the same settings would make something else than before: no cell of the kind is taken over then. A method has a `revision` of its own besides. */
 const VICTIM_FORMAT = 1;
-const DEFENSE_FORMAT = 4;
+const DEFENSE_FORMAT = 5;
 const METHOD_FORMAT = 2;
 const DETECTOR_FORMAT = 1;
 const INSPECTION_FORMAT = 1;
@@ -234,7 +235,7 @@ function padFtCell(victim: VictimCell, column: DefenseColumn, count: number | nu
   const request = { ...column.request, options: { seed: victim.seed, ...options } };
   const planned = planOne(request, victim.seed);
   const { control, settings } = planned;
-  const key = contentKey({ format: DEFENSE_FORMAT, victim: victim.key, control, settings });
+  const key = contentKey({ format: DEFENSE_FORMAT, purify: PURIFY_REVISION, victim: victim.key, control, settings });
   return { kind: 'defense', ...named(victim, column.name, count, key), request, planned };
 }
 
@@ -268,7 +269,15 @@ function detectorCell(victim: VictimCell, { name, options }: DetectorColumn, sca
   const { purify, clip, holdout, seed } = settings;
   // How the model would be repaired is nothing to a detector, but for the bounds that clip-drop scores under.
   const bounds = purify.purifier === 'clip-drop' ? clip : null;
-  const key = contentKey({ format: DETECTOR_FORMAT, victim: victim.key, purify, holdout, seed, bounds });
+  const key = contentKey({
+    format: DETECTOR_FORMAT,
+    revision: PURIFY_REVISION,
+    victim: victim.key,
+    purify,
+    holdout,
+    seed,
+    bounds,
+  });
   return { kind: 'detector', ...named(victim, name, null, key), settings };
 }
 

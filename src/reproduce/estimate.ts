@@ -1,4 +1,5 @@
 import { METHODS, type Method } from '../defenses/methods/index.js';
+import { HELD_OUT_SHOWN } from '../defenses/pad-ft/clip.js';
 import type { PadFtSettings } from '../defenses/pad-ft/index.js';
 import { scoringKey } from '../defenses/pad-ft/index.js';
 import { scoringUnits } from '../defenses/pad-ft/purifiers.js';
@@ -49,7 +50,7 @@ function evaluationUnits({ rate }: Pick<VictimCell, 'rate'>, testRows: number): 
 /** Units of stages 2 and 3 and of judging them; a gate that repairs nothing spends less. */
 export function repairUnits(settings: PadFtSettings, cell: Pick<VictimCell, 'rate'>, { testRows }: DataSize): number {
   const { clip, tune, purify, holdout } = settings;
-  const clipping = clippingUnits(clip, purify.count, holdout);
+  const clipping = clippingUnits(clip, purify.count, Math.min(holdout, HELD_OUT_SHOWN));
   return clipping + tuningUnits(tune, purify.count) + 3 * holdout + 2 * evaluationUnits(cell, testRows);
 }
 

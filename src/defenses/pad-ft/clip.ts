@@ -62,8 +62,9 @@ const SETTLE_GROWTH = 1.2;
 const SETTLE_LAMBDA = 0.02;
 /** settle: it stops after so many looks below the floor. */
 const SETTLE_PATIENCE = 5;
-/** Suspects looked at while settling: enough for a share to within a percent. */
+/** Suspects and held-out rows looked at while settling: enough for a share to within a percent. The gate looks at all of them. */
 export const SUSPECTS_SHOWN = 1000;
+export const HELD_OUT_SHOWN = 2000;
 
 /** Activation clipping (paper section III-B, eq. 2): fits the bounds and leaves them on `input.model`. */
 export async function clip(input: ClipInput): Promise<ClipResult> {
@@ -156,9 +157,11 @@ async function mmBm(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipR
  */
 async function settle(input: ClipInput, fitter: NativeBoundsFitter): Promise<ClipResult> {
   const { model, suspects, settings, accuracyPrice } = input;
-  const judged = input.heldOut ?? input.purified;
   const shown = suspects === null ? null : await someRows(suspects, SUSPECTS_SHOWN, input);
+  let seen: Dataset | null = null;
   try {
+    seen = input.heldOut === null ? null : await someRows(input.heldOut, HELD_OUT_SHOWN, input);
+    const judged = seen ?? input.purified;
     const before = await accuracyOn(input, judged);
     const floor = before - input.maxAccDrop;
     const looks: ClipLook[] = [];
@@ -194,6 +197,7 @@ async function settle(input: ClipInput, fitter: NativeBoundsFitter): Promise<Cli
     return { looks, step: best.step, floor };
   } finally {
     shown?.dispose();
+    seen?.dispose();
   }
 }
 

@@ -160,7 +160,7 @@ const PURIFY: PurifySettings = {
 export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
   default: {
     preset: 'default',
-    purify: { ...PURIFY, count: 10_000, pool: 0.8 },
+    purify: { ...PURIFY, count: 10_000, pool: 0.8, limits: 'either' },
     clip: {
       controller: 'settle',
       granularity: 'per-channel',
@@ -175,7 +175,7 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
       margin: 2,
     },
     tune: { ...TUNE, draws: 4, nu: 0.2 },
-    holdout: 2000,
+    holdout: 5000,
     maxAccDrop: 0.02,
     accuracyPrice: 5,
     always: false,

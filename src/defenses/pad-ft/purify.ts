@@ -8,6 +8,12 @@ import type { ClipSettings, LimitKind, PurifySettings } from './options.js';
 import { type RefinedScores, refineNearCuts } from './refine.js';
 import { judge, type LabelVerdict, type Suspect, type Verdict } from './verdict.js';
 
+/**
+ * Raised when the same settings score, judge or choose rows otherwise than before: no cached result of a defence, a detector or a
+ * method that purifies is taken over then.
+ */
+export const PURIFY_REVISION = 1;
+
 /** What stage 1 hands on: the purified set, the suspects, and what it says about the training set. */
 export interface Purification {
   /** One a row of the training set; smaller is cleaner. Means nothing where `eligible` is 0. */
@@ -275,15 +281,19 @@ export function selectRows(
   settings: PurifySettings,
   hold: HoldOut = { count: 0, seed: 0 },
 ): Purification {
-  const { clear, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
+  const { doubted, clear, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
+  const correct = correctRows(scores.victim, labels);
   const candidates = Uint8Array.from(scores.eligible);
   // The paper's D_c are the rows of smallest loss, whatever they look like: its suspects, of large loss, stay where they are.
   const literal = settings.purifier === 'sce' && settings.pool === 0;
   if (!literal) for (const suspect of suspects) candidates[suspect.row] = 0;
-  const attacked = new Set(verdict.attacked);
-  // Inside an attacked label a row that is no suspect may still be planted: only the surely clean ones stand for it. It
-  // must be there: bounds that deny the target label altogether would otherwise cost nothing.
-  const known = Uint8Array.from(labels, (label, row) => (attacked.has(label) ? (clear[row] as number) : 1));
+  // Inside a doubted label a row that is no suspect may still be planted: of those that the victim classifies as labelled only
+  // the surely clean ones stand for it. It must be there: bounds that deny the target label altogether would otherwise cost
+  // nothing. And so must the rows that the victim gets wrong, or every change would look like a loss; the planted ones among
+  // them are wrong before and after.
+  const known = Uint8Array.from(labels, (label, row) =>
+    doubted[label] && correct[row] === 1 ? (clear[row] as number) : 1,
+  );
   const heldOut = drawHeldOut(labels, classes, known, candidates, hold);
   for (const row of heldOut) candidates[row] = 0;
   const perLabel = Math.max(1, Math.floor(settings.count / classes));
@@ -294,7 +304,7 @@ export function selectRows(
   return {
     score: scores.score,
     eligible: scores.eligible,
-    correct: correctRows(scores.victim, labels),
+    correct,
     order: rankAscending(scores.score).filter((row) => scores.eligible[row] === 1),
     sce: scores.victim.sce,
     logOdds: scores.victim.logOdds,

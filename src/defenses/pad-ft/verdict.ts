@@ -52,7 +52,9 @@ export interface Verdict {
 }
 
 export interface Judgement {
-  /** Rows of attacked labels that are surely not planted: what may stand for the label in held-out rows. */
+  /** Labels some of whose rows may be planted: those attacked, or every one where many are. */
+  readonly doubted: readonly boolean[];
+  /** Rows of those labels that are surely not planted. */
   readonly clear: Uint8Array;
   readonly labels: readonly LabelVerdict[];
   readonly suspects: readonly Suspect[];
@@ -87,7 +89,7 @@ const TOGETHER = { separation: 1 / 2.8, gain: 2 };
  */
 const NEAR = { separation: 0.9, gain: 0.2 };
 
-/** Below this probability of being planted a row of an attacked label counts as surely clean. */
+/** Below this probability of being planted a row of a doubted label counts as surely clean. */
 const CLEAR_POSTERIOR = 0.05;
 
 /**
@@ -138,7 +140,6 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
     if (attacked) {
       rows.forEach((row, i) => {
         const posterior = posteriors[i] as number;
-        if (posterior < CLEAR_POSTERIOR) clear[row] = 1;
         if (posterior < settings.suspectPosterior) return;
         suspects.push({ row, givenLabel: label, posterior, likelyLabel: scores.alternative[row] as number });
       });
@@ -156,11 +157,21 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
       plantedShare: attacked && total > 0 ? planted / total : 0,
     };
   });
+  // A trigger in many labels is likely in those too that it could not be shown of.
+  const many = verdicts.filter(({ attacked }) => attacked).length >= CORROBORATED.labels;
+  const doubted = verdicts.map(({ attacked }) => attacked || many);
+  groups.forEach((rows, label) => {
+    if (!doubted[label]) return;
+    const { posteriors } = fits[label] as (typeof fits)[number];
+    rows.forEach((row, i) => {
+      if ((posteriors[i] ?? 0) < CLEAR_POSTERIOR) clear[row] = 1;
+    });
+  });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
   const verdict = summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null);
   const { limits, unsure } = scores;
   return {
-    ...{ clear, labels: verdicts, suspects },
+    ...{ doubted, clear, labels: verdicts, suspects },
     verdict: {
       ...verdict,
       ...(limits && { limits }),
