@@ -32,7 +32,10 @@ function madeScores(groups: readonly Group[], { wrong = 0, seed = 1 } = {}) {
     eligible,
     judged: eligible,
     alternative: labels.map((label) => (label + 1) % groups.length),
-    victim: { sce: score, logOdds: score.map((x) => -x), predicted: labels, alternative: labels },
+    victim: {
+      ...{ sce: score, logOdds: score.map((x) => -x), alternative: labels },
+      predicted: labels.map((label, row) => (eligible[row] === 1 ? label : (label + 1) % groups.length)),
+    },
   };
   return { scores, labels, classes: groups.length, planted: rows.map((row) => row.planted) };
 }
@@ -254,14 +257,32 @@ describe('the rows that are kept', () => {
     expect([0, 1, 2].map((label) => countOf(purified, labels, label))).toEqual([146, 70, 145]);
     const kept = new Set(purified);
     for (const row of heldOut) expect([planted[row], kept.has(row)]).toEqual([false, false]);
-    // Misclassified rows of labels that are not attacked are among them, in proportion: they stand for all rows.
+    // Misclassified rows are among them, in proportion and of the attacked label too: they stand for all rows.
     expect([1, 2].map((label) => countOf(heldOut, labels, label))).toEqual([75, 150]);
-    expect(heldOut.filter((row) => labels[row] !== 0 && scores.eligible[row] === 0)).toHaveLength(10);
+    const wrong = heldOut.filter((row) => scores.eligible[row] === 0);
+    expect([0, 1, 2].map((label) => countOf(wrong, labels, label))).toEqual([5, 5, 5]);
     expect(select(0).heldOut).toHaveLength(0);
     expect([0, 1, 2].map((label) => countOf(select(0).purified, labels, label))).toEqual([291, 140, 290]);
     const some = select(90);
     expect(some.heldOut).toHaveLength(90);
     expect(some.heldOut).toEqual(select(90).heldOut);
     expect(some.heldOut).not.toEqual(select(90, 1).heldOut);
+  });
+
+  it('hold nothing back of a label that may be planted too, where many labels are', () => {
+    // Of label 0 it cannot be shown: the groups overlap.
+    const hidden: Group = { clean: 300, planted: 40, at: 2.5 };
+    const select = (attacked: number) => {
+      const made = madeScores([hidden, ...new Array<Group>(attacked).fill({ clean: 300, planted: 60 }), CLEAN]);
+      const { scores, labels, classes, planted } = made;
+      const found = selectRows(scores, labels, classes, SETTINGS, { count: labels.length, seed: 0 });
+      expect(found.verdict.attacked).toEqual(Array.from({ length: attacked }, (_, i) => i + 1));
+      const own = found.heldOut.filter((row) => labels[row] === 0);
+      return { planted: own.filter((row) => planted[row]).length, clean: own.filter((row) => !planted[row]).length };
+    };
+    const [two, three] = [select(2), select(3)];
+    expect(two.planted).toBeGreaterThan(15);
+    expect(three.planted).toBeLessThan(10);
+    expect(three.clean).toBeGreaterThan(80);
   });
 });
