@@ -20,9 +20,11 @@ export {
   type SyntheticOptions,
 } from './datasets/index.js';
 export { DEFAULT_DEFENSES, type DefenseRequest } from './defense-request.js';
+export type { Given } from './defenses/given.js';
 export {
   checkMethodRequest,
   defendByMethod,
+  type FitInput,
   METHOD_NAMES,
   METHODS,
   type Method,
@@ -41,6 +43,7 @@ export {
   type InspectContext,
   type Inspection,
   type InspectOptions,
+  type InspectResult,
   type InspectSettings,
   inspect,
 } from './defenses/mm-bd/inspect.js';
@@ -58,9 +61,11 @@ export {
   padFt,
   padFtSettings,
   purify,
+  type RowScores,
 } from './defenses/pad-ft/index.js';
 export {
   type ClipSettings,
+  type LimitKind,
   optionsForData,
   PRESET_NAMES,
   PRESETS,
@@ -86,6 +91,7 @@ export {
   type ExperimentStage,
   runExperiment,
 } from './experiment.js';
+export type { StageCost } from './memory.js';
 export {
   type AttackSuccess,
   accuracy,

@@ -130,16 +130,17 @@ function modelsOf(card: RunCard) {
     entry.card === null || !written.has(entry.file) ? [] : [{ ...entry, card: entry.card }],
   );
   if (judged.length > 0) return judged;
-  if (card.victim.evaluation !== null && card.files.length === 0) {
-    const message =
-      'the card’s models were not kept: run the same `pad-ft reproduce` again with `--keep-models true`, then evaluate the folder';
-    throw new PadFtError('ERR_DATA', message);
-  }
-  if (card.rows.length === 0 && (card.methods ?? []).length === 0) {
+  const repaired = card.rows.length > 0 || (card.methods ?? []).length > 0;
+  if (!repaired && card.config.victim !== null) {
     throw new PadFtError(
       'ERR_DATA',
       'nothing was repaired: the card is of a detector, and there is no model to evaluate',
     );
+  }
+  if (card.victim.evaluation !== null && card.files.length === 0) {
+    const message =
+      'the card’s models were not kept: run the same `pad-ft reproduce` again with `--keep-models true`, then evaluate the folder';
+    throw new PadFtError('ERR_DATA', message);
   }
   throw new PadFtError(
     'ERR_DATA',

@@ -1,12 +1,15 @@
-import { inspect } from '../defenses/mm-bd/inspect.js';
+import { inspect, inspectSettings, requireInspectable } from '../defenses/mm-bd/inspect.js';
 import {
   type PadFtOptions,
   type PadFtSettings,
   type Purification,
   padFtSettings,
   purify,
+  requireUnbounded,
 } from '../defenses/pad-ft/index.js';
+import type { PurifierName } from '../defenses/pad-ft/options.js';
 import { PadFtError } from '../errors.js';
+import { evaluate } from '../evaluate.js';
 import { MemoryWatch } from '../memory.js';
 import type { Model } from '../model.js';
 import { requireFit } from '../model-fit.js';
@@ -22,6 +25,7 @@ import { refuseFlags, refuseMethodFlags } from './method-flags.js';
 import { type ModelFlags, openModel } from './model-flags.js';
 import { givenSettings } from './options.js';
 import { type Compute, runContext, type Session } from './session.js';
+import { smallSetWarnings } from './small-set.js';
 
 /** What `pad-ft defend --method` works on when the method is a detector. */
 interface DetectFlags extends ModelFlags {
@@ -35,8 +39,22 @@ export type PlannedDetector =
   | { readonly kind: 'detector'; readonly name: string; readonly settings: PadFtSettings }
   | { readonly kind: 'inspection'; readonly name: string };
 
+/** What of the settings each purifier reads, besides how many rows are kept and what a verdict takes. */
+const READS: Readonly<Record<PurifierName, readonly string[]>> = {
+  'cross-label': ['purify.quantile', 'purify.limits', 'purify.statistic', 'purify.rowsPerLabel'],
+  'clip-drop': ['purify.rounds', 'clip.steps', 'clip.batchSize'],
+  sce: [],
+  strip: ['purify.overlays'],
+  'spectral-signatures': [],
+  'activation-clustering': [],
+};
+const ALWAYS_READ = ['purify.count', 'purify.pool', 'purify.alpha'];
+/** By those that judge, not of those that rank alone. */
+const VERDICT = ['purify.verdictSeparation', 'purify.verdictGain', 'purify.suspectPosterior'];
+const JUDGES: readonly PurifierName[] = ['cross-label', 'clip-drop', 'sce'];
+
 /**
- * A detector of the command line: its settings are those of its purifier, and clip-drop's of the bounds it scores under.
+ * A detector of the command line, with the settings that it reads.
  *
  * @throws PadFtError ERR_OPTION for a flag that would do nothing, or a setting out of range
  */
@@ -47,24 +65,41 @@ export function detectorRequest(
 ): PlannedDetector {
   const { name } = column;
   refuseMethodFlags(name, values);
-  refuseFlags([DEFENSE_GROUP, TUNE_GROUP], values, name);
-  if (name !== 'clip-drop') refuseFlags([CLIP_GROUP], values, name);
+  const groups = [DEFENSE_GROUP, TUNE_GROUP, CLIP_GROUP, PURIFY_GROUP];
   if (column.kind === 'inspection') {
-    refuseFlags([PURIFY_GROUP], values, name);
+    refuseFlags(groups, values, name);
     return { kind: 'inspection', name };
   }
-  const own = givenSettings(PURIFY_GROUP, values);
-  if (own.purifier !== undefined) {
+  const { purifier, options } = column;
+  if (givenSettings(PURIFY_GROUP, values).purifier !== undefined) {
     const message = `--purify.purifier: --method ${name} says which; leave one of them out`;
     throw new PadFtError('ERR_OPTION', message, { details: { path: '--purify.purifier', method: name } });
   }
-  const { options } = column;
+  const read = [...ALWAYS_READ, ...READS[purifier], ...(JUDGES.includes(purifier) ? VERDICT : [])];
+  refuseFlags(groups, values, name, read);
   const whole: PadFtOptions = {
     ...{ ...options, seed },
-    purify: { ...options.purify, ...own },
+    purify: { ...options.purify, ...givenSettings(PURIFY_GROUP, values) },
     clip: givenSettings(CLIP_GROUP, values),
   };
   return { kind: 'detector', name, settings: padFtSettings(whole) };
+}
+
+/** These compare the victim with itself under bounds: bounds of its own would come in between. */
+const UNBOUNDED: readonly PurifierName[] = ['cross-label', 'clip-drop'];
+
+/** Refuses what the detector would refuse, before anything is written. ERR_OPTION, ERR_MODEL, ERR_DATA */
+function checkFit(planned: PlannedDetector, victim: Model, { train }: TrainingData): void {
+  if (planned.kind === 'detector') {
+    if (UNBOUNDED.includes(planned.settings.purify.purifier)) requireUnbounded(victim);
+    return;
+  }
+  const { height, width } = train.shape;
+  inspectSettings({ imageSize: height });
+  requireInspectable(victim);
+  if (height === width) return;
+  const message = `${planned.name}: expected square images, got ${height}×${width}; take another detector`;
+  throw new PadFtError('ERR_DATA', message, { details: { height, width } });
 }
 
 /** Scores the rows, or asks the model alone, and writes what was found and the card; nothing is repaired. */
@@ -80,6 +115,11 @@ export async function detect(
   using victim = await openModel(session, compute, flags.model, flags);
   using data = await loadTrainingData(flags.data, { device, signal });
   requireFit(victim, flags.model, data.train, flags.data);
+  checkFit(planned, victim, data);
+  if (planned.kind === 'detector') {
+    const { train } = data;
+    for (const text of smallSetWarnings(planned.settings, train.labels(), train.classes)) progress.warning(text);
+  }
   await openDefenseFolder(flags.out);
   progress.stage(`detect by ${planned.name}`);
   const card =
@@ -156,10 +196,12 @@ async function judge(
 ): Promise<Judged> {
   session.progress.stage('judge by the ground truth');
   using set = await loadPoisonedSet(data, { device, signal: session.signal });
-  const before = await judgeVictim(victim, set, { ...runContext(session, 'judge'), precision });
-  const figures = found && judgePurification(found, set, before);
+  const options = { ...runContext(session, 'judge'), precision };
+  const known = { poison: set.manifest, testRows: set.test.count };
+  if (found === null) return { victim: await evaluate(victim, set, options), figures: null, ...known };
+  const before = await judgeVictim(victim, set, options);
   session.progress.end();
-  return { victim: before.evaluation, figures, poison: set.manifest, testRows: set.test.count };
+  return { victim: before.evaluation, figures: judgePurification(found, set, before), ...known };
 }
 
 interface CardParts extends Pick<RunCard, 'detections' | 'inspections' | 'files'> {

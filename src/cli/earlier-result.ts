@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander';
 import { PadFtError } from '../errors.js';
 import { MANIFEST_FILE } from '../poisoned-set-file.js';
 import { CARD_FILE } from '../report/card.js';
-import { DEFENDED } from '../report/defense-files.js';
+import { DEFENDED, SCORES } from '../report/defense-files.js';
 import { TRAINING_FILES } from '../report/training-card.js';
 import { TRUTH_FILE } from '../truth-file.js';
 
@@ -35,6 +35,8 @@ export function addOverwriteFlag(command: Command): Command {
 const KINDS = {
   run: { files: [CARD_FILE, TRUTH_FILE], what: 'a finished run' },
   defense: { files: [CARD_FILE, DEFENDED], what: 'a finished defence' },
+  // Of the same command, which writes no model then.
+  detection: { files: [CARD_FILE, SCORES], what: 'what a detector found', of: 'defense' },
   training: { files: [TRAINING_FILES.card], what: 'a training' },
   set: { files: [MANIFEST_FILE], what: 'a training set' },
 } as const;
@@ -58,8 +60,10 @@ export function refuseEarlierResult(
   files: ResultFiles,
 ): void {
   for (const other of Object.keys(KINDS) as ResultKind[]) {
-    if (other === kind || !holds(out, other)) continue;
-    const { what, files: telling } = KINDS[other];
+    const found = KINDS[other];
+    const command = 'of' in found ? found.of : other;
+    if (command === kind || !holds(out, other)) continue;
+    const { what, files: telling } = found;
     const path = join(out, telling.at(-1) as string);
     throw refusal('--out', path, `${out} holds ${what} (${path}), which this would spoil; name another folder`);
   }

@@ -38,13 +38,14 @@ export function methodRequest(
   return planMethod(method, givenSettings(groupOf(method), values) as Readonly<Record<string, unknown>>);
 }
 
-/** Refuses the flags of PAD-FT that would do nothing. ERR_OPTION naming the first. */
+/** Refuses the flags of PAD-FT that would do nothing, all but those of `read` (`purify.count`). ERR_OPTION naming the first. */
 export function refuseFlags(
   groups: readonly SettingGroup<object>[],
   values: Readonly<Record<string, unknown>>,
   method: string,
+  read: readonly string[] = [],
 ): void {
-  for (const group of groups) refuse(group, values, method, OWN_METHOD);
+  for (const group of groups) refuse(group, values, method, OWN_METHOD, read);
 }
 
 /** Refuses the flags of methods other than this one. ERR_OPTION naming the first. */
@@ -57,8 +58,9 @@ function refuse(
   values: Readonly<Record<string, unknown>>,
   method: string,
   owner: string,
+  read: readonly string[] = [],
 ): void {
-  const [given] = Object.keys(givenSettings(group, values));
+  const [given] = Object.keys(givenSettings(group, values)).filter((name) => !read.includes(`${group.prefix}.${name}`));
   if (given === undefined) return;
   const flag = flagOf(group, given);
   const message = `${flag}: the method is ${method}; leave it out, or use --method ${owner}`;

@@ -166,6 +166,12 @@ const verdict = object<CardRow['verdict']>({
   ),
 });
 
+const given = object<Given>({
+  victim: optional(oneOf(['weights', 'shape'])),
+  training: nullable(count),
+  clean: nullable(count),
+});
+
 const row = object<CardRow>({
   name: text,
   preset: oneOf(PRESET_NAMES),
@@ -183,6 +189,7 @@ const row = object<CardRow>({
   verdict,
   purified: count,
   heldOut: optional(count),
+  given: optional(given),
   suspects: count,
   clipping: nullable(clipping),
   tuning: nullable(object<{ readonly first: TuneView; readonly last: TuneView }>({ first: tuneView, last: tuneView })),
@@ -192,12 +199,6 @@ const row = object<CardRow>({
 });
 
 const method = oneOf(METHOD_NAMES);
-
-const given = object<Given>({
-  victim: optional(oneOf(['weights', 'shape'])),
-  training: nullable(count),
-  clean: nullable(count),
-});
 
 const methodRow = object<MethodRow>({
   name: method,

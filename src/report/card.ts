@@ -112,6 +112,8 @@ export interface CardRow {
   /** Rows in D_c, and rows held out before (absent on cards of earlier versions). */
   readonly purified: number;
   readonly heldOut?: number | undefined;
+  /** What the defence was given; the `oracle` control saw the ground truth besides. Left out on cards of before. */
+  readonly given?: Given | undefined;
   /** Rows that look planted. */
   readonly suspects: number;
   /** How the bounds were fitted; null when nothing was repaired. */
@@ -271,6 +273,7 @@ export function makeRow(
     reason: gate.reason,
     views: gate.views,
     verdict: { ...verdict, labels },
+    given: givenAll(purification),
     purified: purification.purified.length,
     heldOut: purification.heldOut.length,
     suspects: purification.suspects.length,
@@ -282,16 +285,22 @@ export function makeRow(
   };
 }
 
+/** The victim and every row of its training set. */
+function givenAll({ score }: Purification): Given {
+  return { victim: 'weights', training: score.length, clean: null };
+}
+
 /** The row of a purifier that was run by itself. */
 export function makeDetectionRow(
   name: string,
   purifier: PurifierName,
-  { verdict, labels, purified, suspects, score }: Purification,
+  purification: Purification,
   costs: readonly CardCost[],
   figures: DetectionFigures | null,
 ): DetectionRow {
+  const { verdict, labels, purified, suspects } = purification;
   const counts = { purified: purified.length, suspects: suspects.length };
-  const given: Given = { victim: 'weights', training: score.length, clean: null };
+  const given = givenAll(purification);
   return { name, purifier, given, verdict: { ...verdict, labels }, ...counts, costs, figures };
 }
 

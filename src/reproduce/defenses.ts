@@ -2,7 +2,7 @@ import { CONTROL_DEFENSES, DEFAULT_DEFENSES, type DefenseRequest } from '../defe
 import { METHOD_NAMES, type MethodName } from '../defenses/methods/index.js';
 import type { Stage } from '../defenses/pad-ft/gate.js';
 import type { PadFtOptions } from '../defenses/pad-ft/index.js';
-import { PURIFIERS } from '../defenses/pad-ft/options.js';
+import { PURIFIERS, type PurifierName } from '../defenses/pad-ft/options.js';
 import type { PaperColumn } from './paper-figures.js';
 
 /** A stage of a defence as a line of the tables, and what the paper's tables call it. */
@@ -31,6 +31,7 @@ export interface MethodColumn {
 export interface DetectorColumn {
   readonly kind: 'detector';
   readonly name: string;
+  readonly purifier: PurifierName;
   readonly options: PadFtOptions;
 }
 
@@ -69,6 +70,7 @@ const DETECTOR_COLUMNS = PURIFIERS.map(
   (purifier): DetectorColumn => ({
     kind: 'detector',
     name: purifier,
+    purifier,
     options: purifier === 'sce' ? { preset: 'paper' } : { preset: 'default', purify: { purifier } },
   }),
 );

@@ -1,4 +1,4 @@
-import { isAbort, originalError, PadFtError } from '../errors.js';
+import { isAbort, originalError, outOfMemory, PadFtError } from '../errors.js';
 import { callNative } from '../native/job.js';
 import { loadAddon } from '../native/load.js';
 import { type GroupEvent, runGroup } from './group.js';
@@ -22,7 +22,8 @@ async function run({ task, threads }: Extract<WorkerRequest, { type: 'run' }>): 
     const onEvent = (event: GroupEvent) => reply({ type: 'event', event });
     reply({ type: 'done', failures: await runGroup(task, { signal: controller.signal, onEvent }) });
   } catch (thrown) {
-    const error = originalError(thrown);
+    const first = originalError(thrown);
+    const error = outOfMemory(first) ?? first;
     const code = error instanceof PadFtError ? error.code : isAbort(error) ? 'ERR_ABORTED' : 'ERR_INTERNAL';
     reply({ type: 'error', error: { code, message: error instanceof Error ? error.message : String(error) } });
   }

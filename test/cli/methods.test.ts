@@ -2,8 +2,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PURIFIERS } from '../../src/defenses/pad-ft/options.js';
-import type { MethodName } from '../../src/index.js';
+import { loadPoisonedSet, type MethodName } from '../../src/index.js';
 import type { RunCard } from '../../src/report/card.js';
+import { auroc } from '../../src/statistics.js';
 import { buildCli, lastLine, padFt, TINY_DATA, TINY_TRAINING, temporaryFolder } from './support.js';
 
 const COMPUTE = ['--device', 'cpu', '--threads', '1'];
@@ -122,8 +123,23 @@ describe('defend --method', () => {
     expect(card.config.detectors).toMatchObject([
       { name, settings: { purify: { purifier: name, ...(name === 'strip' && { overlays: 2 }) } } },
     ]);
-    const scores = readFileSync(at(name, 'scores.csv'), 'utf8').trimEnd().split('\n').slice(1);
-    expect(new Set(scores.map((line) => line.split(',')[1])).size).toBeGreaterThan(50);
+    // The card's AUROC, from the file: of rows that the victim classifies as labelled, without self-labelled poison.
+    const rows = readFileSync(at(name, 'scores.csv'), 'utf8').trimEnd().split('\n').slice(1);
+    const [scores, correct] = [1, 2].map((column) => rows.map((line) => Number(line.split(',')[column]))) as [
+      number[],
+      number[],
+    ];
+    using set = await loadPoisonedSet(at('set'), { device: 'cpu' });
+    const { poisoned, originalLabels } = set.truth;
+    const labels = set.train.labels();
+    const own = new Set(poisoned.filter((row, i) => originalLabels[i] === labels[row]));
+    const ranked = Array.from(labels.keys()).filter((row) => correct[row] === 1 && !own.has(row));
+    const planted = new Set(poisoned);
+    const found = auroc(
+      ranked.map((row) => scores[row] as number),
+      ranked.map((row) => planted.has(row)),
+    );
+    expect(found).toBeCloseTo(card.detections?.[0]?.figures?.auroc.overall ?? Number.NaN, 9);
     const { code: refused, stderr: told } = await padFt(['evaluate', name, ...COMPUTE], inFolder);
     expect({ refused, told }).toMatchObject({ refused: 1, told: expect.stringContaining('nothing was repaired') });
   });
@@ -149,6 +165,8 @@ describe('defend --method', () => {
       },
     ]);
     expect(card.inspections?.[0]?.labels).toHaveLength(4);
+    const { code, stderr } = await padFt(['evaluate', 'mm-bd', ...COMPUTE], inFolder);
+    expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('nothing was repaired') });
   });
 
   it('refuses settings that a detector would not look at', async () => {
@@ -158,6 +176,10 @@ describe('defend --method', () => {
       [['--method', 'strip', '--clip.steps', '3'], '--clip.steps: the method is strip'],
       [['--method', 'strip', '--purify.purifier', 'sce'], '--purify.purifier: --method strip says which'],
       [['--method', 'mm-bd', '--purify.count', '3'], '--purify.count: the method is mm-bd'],
+      [['--method', 'strip', '--purify.quantile', '0.9'], '--purify.quantile: the method is strip'],
+      [['--method', 'clip-drop', '--clip.learningRate', '0.5'], '--clip.learningRate: the method is clip-drop'],
+      [['--method', 'clip-drop', '--rounds', '1', '--purify.rounds', '2'], '--rounds 1 and --purify.rounds 2'],
+      [['--method', 'mm-bd', '--rounds', '2'], '--rounds: the method is mm-bd'],
       [['--method', 'sce', '--preset', 'paper'], '--preset: the method is sce'],
       [['--method', 'sce', '--clean', 'clean'], '--clean: sce takes no clean images'],
       [['--method', 'ft', '--rounds', '2', '--clean', 'clean'], '--rounds: the method is ft'],
@@ -168,11 +190,22 @@ describe('defend --method', () => {
     expect(existsSync(at('nowhere'))).toBe(false);
   });
 
-  it('a clipped victim is refused before an earlier result is taken away', async () => {
-    const args = ['--model', 'mm-bm/defended.safetensors', '--data', 'set', ...COMPUTE, '--out', 'ft', '--overwrite'];
+  it('what is refused leaves an earlier result alone', async () => {
+    const args = ['--data', 'set', ...COMPUTE, '--out', 'ft', '--overwrite'];
     const before = readFileSync(at('ft', 'card.json'));
-    for (const flags of [[], ['--method', 'ft', '--clean', 'clean']]) {
+    const few = ['--model', 'victim/victim.safetensors', '--method', 'mm-bd'];
+    const own = ['--model', 'ft/defended.safetensors', '--method', 'strip'];
+    for (const [flags, exit, told] of [
+      [few, 1, 'at least 4 classes; this one has 3'],
+      [own, 2, 'is the model to be defended'],
+    ] as const) {
       const { code, stderr } = await padFt(['defend', ...args, ...flags], inFolder);
+      expect({ code, stderr }).toMatchObject({ code: exit, stderr: expect.stringContaining(told) });
+      expect(existsSync(at('ft', 'defended.safetensors'))).toBe(true);
+    }
+    for (const flags of [[], ['--method', 'cross-label'], ['--method', 'ft', '--clean', 'clean']]) {
+      const clipped = ['--model', 'mm-bm/defended.safetensors', ...flags];
+      const { code, stderr } = await padFt(['defend', ...args, ...clipped], inFolder);
       expect({ code, stderr }).toMatchObject({
         code: 1,
         stderr: expect.stringMatching(/clipped already|clipping bounds already/),

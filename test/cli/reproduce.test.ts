@@ -197,6 +197,20 @@ it('detectors score the rows and repair nothing', async () => {
   expect(sce.detections?.[0]?.figures?.purity).toEqual(paper.rows[0]?.figures?.purity);
   const table = readFileSync(at('whole', 'detectors.md'), 'utf8');
   expect(table).toMatch(/\| strip \|.*no verdict: this purifier ranks the rows/);
+
+  // One that was finished before scores were written lacks a file, and is made again.
+  const pending = async () => {
+    const { stdout: plan } = await rivals('detectors', '--defenses', 'sce,strip', '--keep-models', 'true', '--dry-run');
+    return (lastLine(plan) as unknown as { groups: readonly unknown[] }).groups.length;
+  };
+  expect(await pending()).toBe(0);
+  const folder = readdirSync(at('whole', 'defenses')).find((name) => name.startsWith(`${NAME}-strip-`)) ?? '';
+  const path = at('whole', 'defenses', folder, 'card.json');
+  const whole = readFileSync(path, 'utf8');
+  const fewer = { ...card, files: card.files.filter((file) => file.path !== 'scores.csv') };
+  writeFileSync(path, JSON.stringify(fewer));
+  expect(await pending()).toBe(1);
+  writeFileSync(path, whole);
 });
 
 it('`evaluate` checks the model of a method, and the victim of a detector', async () => {

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Dataset } from '../../src/dataset.js';
 import { loadDatasetPair } from '../../src/datasets/index.js';
 import { spectralScores } from '../../src/defenses/detectors/spectral-signatures.js';
+import { HELD_OUT_SHOWN } from '../../src/defenses/pad-ft/clip.js';
 import { costOf } from '../../src/defenses/pad-ft/outcome.js';
 import { rankedBySce, scoreRefined } from '../../src/defenses/pad-ft/purify.js';
 import {
@@ -21,7 +22,7 @@ import {
   train,
 } from '../../src/index.js';
 import { loadAddon } from '../../src/native/load.js';
-import { Random } from '../../src/random.js';
+import { Random, streamSeed } from '../../src/random.js';
 import { auroc } from '../../src/statistics.js';
 
 /**
@@ -281,6 +282,33 @@ describe('the controllers of stage 2', () => {
     expect(looks.length).toBeLessThan(32);
     expect({ step, bounds }).toEqual({ step: 0, bounds: { max: null, mean: null } });
     expect(accuracy).toBe(floor);
+  });
+
+  test('settle steps back from a look that holds its floor on the held-out rows shown, and not on all', async () => {
+    const { train: data, truth } = attacked.set;
+    const labels = data.labels();
+    const predicted = await attacked.victim.predict(data);
+    const right = (row: number) => predicted[row] === labels[row];
+    const poisoned = new Set(truth.poisoned);
+    const clean = Array.from(labels.keys()).filter((row) => right(row) && !poisoned.has(row));
+    const planted = truth.poisoned.filter((row, i) => truth.originalLabels[i] !== 0 && right(row));
+    // 2000 of 2500 are shown, drawn like this. The others are what the bounds are made to deny: planted rows.
+    const shown = new Set(new Random(streamSeed(0, 'clip')).permutation(2500).slice(0, HELD_OUT_SHOWN));
+    const rows = Array.from({ length: 2500 }, (_, i) => (shown.has(i) ? clean[i % 100] : planted[i % planted.length]));
+    using all = await data.subset(Uint32Array.from(rows as number[]));
+    using model = await attacked.victim.clone();
+    const settings = { ...PRESETS.default.clip, batchSize: 16, suspectBatchSize: 16, steps: 60 };
+    const { looks, step, floor } = await clip({
+      ...{ model, purified, suspects, heldOut: all, settings },
+      ...{ maxAccDrop: 0.02, accuracyPrice: 5, seed: 0, evaluation: {} },
+    });
+    const cost = ({ accuracy, suspectsKept }: (typeof looks)[number]) =>
+      costOf({ accuracy, suspectsKept: suspectsKept ?? 1 }, 5);
+    const [cheapest] = looks.filter((look) => look.accuracy >= (floor ?? 1)).sort((a, b) => cost(a) - cost(b));
+    expect(cheapest?.suspectsKept).toBeLessThan(0.8);
+    expect(step).toBeLessThan(cheapest?.step ?? 0);
+    const kept = (await model.predict(all)).filter((label, i) => label === all.labels()[i]).length;
+    expect(kept / 2500).toBeGreaterThanOrEqual(0.98);
   });
 
   test('settle without suspects presses on the bounds and takes the latest look that holds the floor', async () => {

@@ -37,7 +37,10 @@ test('a class that can be driven far above the others is named, and a plain netw
   const short = await inspect(loud, { ...QUICK, steps: 1 });
   for (const [i, { margin }] of short.labels.entries()) expect(found.labels[i]?.margin).toBeGreaterThan(margin);
   // The same seed, the same figures; another seed, other images.
-  expect(await inspect(loud, QUICK)).toEqual(found);
+  const { costs, ...figures } = found;
+  expect(costs).toMatchObject([{ stage: 'inspect', seconds: expect.any(Number), peakBytes: expect.any(Number) }]);
+  expect(found.given).toEqual({ victim: 'weights', training: null, clean: null });
+  expect(await inspect(loud, QUICK)).toMatchObject(figures);
   expect((await inspect(loud, { ...QUICK, seed: 1 })).labels).not.toEqual(found.labels);
 });
 
@@ -69,7 +72,8 @@ describe('on networks that were really trained', () => {
     using _ = model;
     // It hangs on that: after 5 epochs on 1200 images, 98.6 % learnt, a clean network was accused of a label.
     expect(history.at(-1)?.trainAccuracy).toBeGreaterThan(0.98);
-    return await inspect(model, { images: 5 }, FP32);
+    // Far from both sides, whatever a processor's sums make of the network: see the figures below.
+    return await inspect(model, { images: 5, significance: 0.005 }, FP32);
   }
 
   // Seed 0 was taken. On the machine this was written on the target's margin was 97, the others' 20 at most, p = 1e-104; at

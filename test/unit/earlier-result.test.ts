@@ -50,6 +50,8 @@ describe('what an earlier run left in the folder', () => {
 
   it.each<[kind: ResultKind, names: readonly string[], told: string | null]>([
     ['run', ['card.json', 'defended.safetensors'], 'OUT holds a finished defence (defended.safetensors)'],
+    ['training', ['card.json', 'scores.csv'], 'OUT holds what a detector found (scores.csv)'],
+    ['defense', ['card.json', 'scores.csv'], null],
     ['defense', ['card.json', 'truth.safetensors'], 'OUT holds a finished run (truth.safetensors)'],
     ['training', ['card.json', 'truth.safetensors'], 'OUT holds a finished run'],
     ['set', ['training.json'], 'OUT holds a training (training.json)'],

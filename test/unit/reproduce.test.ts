@@ -162,7 +162,7 @@ test('keys change with what a cell depends on, and with nothing else', () => {
   expect(renamed.defenses.map((cell) => cell.key)).toContain(key);
 });
 
-test('what PAD-FT made before other methods came is found again', () => {
+test('keys of PAD-FT are what they were: a change that would make every cell anew is meant', () => {
   const keys = new Map(cellsOf(oneTable({})).defenses.map(({ column, key }) => [column, key]));
   expect(keys.get('default')).toBe('01e30b9dea0bd065ec819db4a6be87f0ae8c3f4773404c61cd8bea5602d613cd');
   expect(keys.get('paper')).toBe('9dc2812b455dc0fa62b4ba9781fc4709ba1365976a5d92fd3f5a6df5dd2fe95b');
@@ -336,7 +336,7 @@ test('forward units of methods and detectors', () => {
     return groupUnits({ ...group, defenses, trains: false, judges: false });
   };
   expect(units('ft')).toBe(3 * 20 * 2500 + 20_000);
-  expect(units('mm-bm')).toBe(2500 + 3 * 150 * 200 + 20_000);
+  expect(units('mm-bm')).toBe(2 * 2500 + 3 * 150 * 200 + 20_000);
   expect(units('none')).toBe(20_000);
   expect(units('ft-sam')).toBe(2 * 3 * 20 * 2500 + 20_000);
   // Three gradients a step; the accuracy before, and at the thresholds 0.05 to 0.9.

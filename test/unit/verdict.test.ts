@@ -285,4 +285,14 @@ describe('the rows that are kept', () => {
     expect(three.planted).toBeLessThan(10);
     expect(three.clean).toBeGreaterThan(80);
   });
+
+  it('hold rows of a label back that has too few to be judged, as they are', () => {
+    const attacked = new Array<Group>(3).fill({ clean: 300, planted: 60 });
+    const { scores, labels, classes } = madeScores([...attacked, CLEAN, { clean: 60 }], { wrong: 10 });
+    const { heldOut, verdict } = selectRows(scores, labels, classes, SETTINGS, { count: labels.length, seed: 0 });
+    expect(verdict.attacked).toEqual([0, 1, 2]);
+    // Half of the 50 that the victim classifies so, and of the 10 that it does not.
+    const small = heldOut.filter((row) => labels[row] === 4);
+    expect([small.length, small.filter((row) => scores.eligible[row] === 0).length]).toEqual([30, 5]);
+  });
 });

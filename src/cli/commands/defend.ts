@@ -55,9 +55,9 @@ import { type Compute, prepareCompute, type Run, runContext, type Session, warnO
 import { smallSetWarnings } from '../small-set.js';
 
 const EXAMPLES = `
-Writes defended.safetensors, suspects.csv, scores.csv and, last, card.json; with --method the model and the card alone. The
-defence reads the victim, the images and their given labels, nothing else; a detector writes what it found and no model. If the folder holds the ground truth, the result
-is judged by it afterwards.
+Writes defended.safetensors, suspects.csv, scores.csv and, last, card.json; a method to compare with the model and the card,
+a detector what it found and the card. The defence reads the victim, the images and their given labels, nothing else. If the
+folder holds the ground truth, the result is judged by it afterwards.
 
 Examples:
   $ pad-ft defend --model victim/victim.safetensors --data set --out repaired
@@ -83,7 +83,7 @@ export function define(command: Command, run: Run): void {
     Object.fromEntries(PRESET_NAMES.map((name) => [name, pick(PRESETS[name])]));
   command
     .description(
-      'Finds the rows that look planted, and repairs the model: purify, clip, fine-tune, and return the best stage. Or repairs it by another method, to compare with.',
+      'Finds the rows that look planted, and repairs the model: purify, clip, fine-tune, and return the best stage. Or repairs it by another method, to compare with; or only scores the rows, by a detector.',
     )
     .addHelpText('after', EXAMPLES);
   addModelFlags(command)
@@ -140,10 +140,15 @@ export function define(command: Command, run: Run): void {
       if (column?.kind === 'detector' || column?.kind === 'inspection') {
         if (command.getOptionValueSource('preset') === 'cli') throw notOf(method, '--preset');
         refuseUseOfClean(flags, false);
-        const values = { ...flags, ...(flags.rounds !== undefined && { 'purify.rounds': flags.rounds }) };
+        if (flags.rounds !== undefined && method !== 'clip-drop') throw notOf(method, '--rounds');
+        const { rounds } = roundsOf(flags, Reflect.get(flags, 'purify.rounds'));
+        const values = { ...flags, ...(rounds !== undefined && { 'purify.rounds': rounds }) };
         const planned = detectorRequest(column, values, flags.seed);
+        refuseOwnInput(flags);
         refuseEarlierResult(flags, 'defense', RESULT);
-        await detect(session, await prepareCompute(session, flags), flags, planned);
+        const compute = await prepareCompute(session, flags);
+        await warnOfSlowBlas(session, compute.device);
+        await detect(session, compute, flags, planned);
         return undefined;
       }
       if (column?.kind === 'method') {
@@ -153,7 +158,9 @@ export function define(command: Command, run: Run): void {
         refuseUseOfClean(flags, planned.method.needs.clean);
         refuseOwnInput(flags);
         refuseEarlierResult(flags, 'defense', RESULT);
-        await defendWithMethod(session, await prepareCompute(session, flags), flags, planned);
+        const compute = await prepareCompute(session, flags);
+        await warnOfSlowBlas(session, compute.device);
+        await defendWithMethod(session, compute, flags, planned);
         return undefined;
       }
       refuseMethodFlags(method, { ...flags });

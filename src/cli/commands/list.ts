@@ -12,6 +12,7 @@ import {
   paperAssumptions,
 } from '../../defenses/pad-ft/options.js';
 import { PURIFIER_TABLE } from '../../defenses/pad-ft/purifiers.js';
+import { DETECTOR_NAMES, findColumn } from '../../reproduce/defenses.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
 import { addOutputFlags, type Field } from '../options.js';
 import type { Run } from '../session.js';
@@ -117,11 +118,16 @@ async function methods(): Promise<Listing> {
 }
 
 async function detectors(): Promise<Listing> {
-  const purifiers = PURIFIERS.map((name) => ({
-    ...{ name, summary: PURIFIER_TABLE[name].summary, given: ['the victim', 'the training set'] },
-  }));
-  const alone = 'the class that some image drives farthest above all others, of random images that are climbed (MM-BD)';
-  const items = [...purifiers, { name: 'mm-bd', summary: alone, given: ['the victim'] }];
+  const items = DETECTOR_NAMES.map((name) => {
+    const column = findColumn(name);
+    if (column?.kind !== 'detector') {
+      const summary = 'the class that some image drives farthest above all others; random images are climbed (MM-BD)';
+      return { name, summary, given: ['the victim'] };
+    }
+    const { summary } = PURIFIER_TABLE[column.purifier];
+    const preset = column.options.preset === 'paper' ? '; as the preset paper has it' : '';
+    return { name, summary: `${summary}${preset}`, given: ['the victim', 'the training set'] };
+  });
   const rows = items.map(({ name, summary, given }) => [name, summary, given.join(', ')]);
   return { items, text: textTable(['detector', 'what it looks for', 'what it is given'], rows) };
 }

@@ -53,5 +53,5 @@ export interface PlannedMethod {
 }
 
 export { DBD_SHORT } from './dbd.js';
-export type { Method, MethodInput, MethodOutcome } from './method.js';
+export type { FitInput, Method, MethodInput, MethodOutcome } from './method.js';
 export { checkMethodRequest, defendByMethod, type MethodRequest, type MethodResult } from './run.js';

@@ -28,7 +28,7 @@ const PUBLISHED_SITES = ['layer1.0.relu1', 'layer2.0.relu1', 'layer3.0.relu1'];
  * by the first of them. `sites` `every` bounds each ReLU, as PAD-FT reads the same method.
  *
  * Otherwise than the published code, which takes its images from the test set, the first 50 of a class, and drops those of
- * them that are classified wrong: the images are the defender's own, and as many as asked for are right ones.
+ * them that are classified wrong: the images are the defender's own, and up to `perLabel` of a class are right ones.
  */
 export const mmBm: Method<MmBmSettings> = {
   name: 'mm-bm',
@@ -70,7 +70,7 @@ export const mmBm: Method<MmBmSettings> = {
     if (input.clean !== null) await rightRows(input.victim, input.clean, 1, input.evaluation);
   },
   units: ({ steps, batchSize, perLabel }, { clean, classes }) =>
-    clean + TRAINING_UNITS * steps * Math.min(batchSize, clean, perLabel * classes),
+    2 * clean + TRAINING_UNITS * steps * Math.min(batchSize, clean, perLabel * classes),
   basis: () => PUBLISHED,
   async run(input, settings) {
     const { sites, perLabel, steps, batchSize, learningRate, lambda } = settings;

@@ -100,12 +100,7 @@ export async function inspect(
   { signal, onProgress, precision = 'auto' }: InspectContext = {},
 ): Promise<InspectResult> {
   const settings = inspectSettings(options);
-  if (model.classes < LEAST_CLASSES) {
-    throw new PadFtError(
-      'ERR_MODEL',
-      `MM-BD compares a class with the others and needs a model of at least ${LEAST_CLASSES} classes; this one has ${model.classes}`,
-    );
-  }
+  requireInspectable(model);
   const { images, imageSize, steps, learningRate, tolerance, seed } = settings;
   const watch = new MemoryWatch(model.device);
   const found = await watch.measure('inspect', () =>
@@ -126,6 +121,15 @@ export async function inspect(
     ),
   );
   return { given: MODEL_ALONE, ...judgeMargins(found.margins, found.steps, settings), costs: watch.costs };
+}
+
+/** Refuses a model of too few classes. ERR_MODEL */
+export function requireInspectable({ classes }: Pick<Model, 'classes'>): void {
+  if (classes >= LEAST_CLASSES) return;
+  throw new PadFtError(
+    'ERR_MODEL',
+    `MM-BD compares a class with the others and needs a model of at least ${LEAST_CLASSES} classes; this one has ${classes}`,
+  );
 }
 
 /**

@@ -166,11 +166,12 @@ async function settle(input: ClipInput, fitter: NativeBoundsFitter): Promise<Cli
     const floor = before - input.maxAccDrop;
     const looks: ClipLook[] = [];
     // Nothing clipped: what every look is measured against.
-    let best: { cost: number; step: number; bounds: NativeBounds } = {
+    const unclipped: Candidate = {
       cost: shown === null ? Number.POSITIVE_INFINITY : costOf({ accuracy: before, suspectsKept: 1 }, accuracyPrice),
       step: 0,
       bounds: NO_BOUNDS,
     };
+    const candidates = [unclipped];
     let below = 0;
     let growth = 1;
     for (let step = 0; step < settings.steps && below < SETTLE_PATIENCE; ) {
@@ -191,14 +192,38 @@ async function settle(input: ClipInput, fitter: NativeBoundsFitter): Promise<Cli
       }
       // Without suspects the tighter bounds are the better ones as long as the floor holds.
       const cost = suspectsKept === null ? -step : costOf({ accuracy: now, suspectsKept }, accuracyPrice);
-      if (cost < best.cost) best = { cost, step, bounds };
+      if (cost < unclipped.cost) candidates.push({ cost, step, bounds });
     }
-    model.bounds = best.bounds;
-    return { looks, step: best.step, floor };
+    candidates.sort((a, b) => a.cost - b.cost || a.step - b.step);
+    const step = await takeFirstThatHolds(input, candidates, judged);
+    return { looks, step, floor };
   } finally {
     shown?.dispose();
     seen?.dispose();
   }
+}
+
+/** Bounds that hold the floor where it was looked at. */
+interface Candidate {
+  readonly cost: number;
+  readonly step: number;
+  readonly bounds: NativeBounds;
+}
+
+/**
+ * Leaves the cheapest bounds on the model that hold the floor on every held-out row, by which the gate goes, and gives their
+ * step; looks were at `seen` of them. The last candidate clips nothing, and holds.
+ */
+async function takeFirstThatHolds(input: ClipInput, candidates: readonly Candidate[], seen: Dataset): Promise<number> {
+  const { model, heldOut, maxAccDrop } = input;
+  const all = heldOut !== null && heldOut.count > seen.count ? heldOut : null;
+  model.bounds = NO_BOUNDS;
+  const floor = all === null ? 0 : (await accuracyOn(input, all)) - maxAccDrop;
+  for (const { step, bounds } of candidates) {
+    model.bounds = bounds;
+    if (all === null || step === 0 || (await accuracyOn(input, all)) >= floor) return step;
+  }
+  return 0;
 }
 
 async function accuracyOn(input: ClipInput, data: Dataset): Promise<number> {

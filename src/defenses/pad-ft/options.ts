@@ -105,7 +105,7 @@ export interface PadFtSettings {
   readonly purify: PurifySettings;
   readonly clip: ClipSettings;
   readonly tune: TuneSettings;
-  /** Held-out rows on which stages are compared: drawn before D_c, at random, of attacked labels only the surely clean; 0 switches the gate off. */
+  /** Held-out rows on which stages are compared: drawn before D_c, at random, of attacked labels only the surely clean and those the victim gets wrong; 0 switches the gate off. */
   readonly holdout: number;
   /** The gate: most accuracy a stage may lose on the held-out rows, as a fraction. */
   readonly maxAccDrop: number;
@@ -277,8 +277,10 @@ function checkPurify(purify: PurifySettings): void {
   choice('purify.limits', purify.limits, LIMITS);
   if (!(purify.quantile > 0 && purify.quantile <= 1))
     throw invalidOption('purify.quantile', 'a number in (0, 1]', purify.quantile);
-  if (purify.limits !== 'observed' && purify.quantile === 1)
-    throw invalidOption('purify.quantile', 'a number below 1 where limits are extrapolated', purify.quantile);
+  if (purify.purifier === 'cross-label' && purify.limits !== 'observed' && purify.quantile === 1) {
+    const expected = `a number below 1 where purify.limits is ${purify.limits}: the largest value cannot be extrapolated`;
+    throw invalidOption('purify.quantile', expected, purify.quantile);
+  }
   choice('purify.statistic', purify.statistic, ['both', 'mean', 'max']);
   integer('purify.rowsPerLabel', purify.rowsPerLabel, 8);
   integer('purify.rounds', purify.rounds, 1, 100);

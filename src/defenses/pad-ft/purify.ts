@@ -6,7 +6,7 @@ import { Random, streamSeed } from '../../random.js';
 import { interquartileRange, median, normalQuantile, rankAscending, smallestPerLabel } from '../../statistics.js';
 import type { ClipSettings, LimitKind, PurifySettings } from './options.js';
 import { type RefinedScores, refineNearCuts } from './refine.js';
-import { judge, type LabelVerdict, type Suspect, type Verdict } from './verdict.js';
+import { judge, type LabelVerdict, MANY_LABELS, type Suspect, type Verdict } from './verdict.js';
 
 /**
  * Raised when the same settings score, judge or choose rows otherwise than before: no cached result of a defence, a detector or a
@@ -29,7 +29,7 @@ export interface Purification {
   readonly logOdds: Float32Array;
   /** D_c: the purified set, at most n / C rows of each label. */
   readonly purified: Uint32Array;
-  /** Set aside before D_c was chosen: at random from every row that is surely not planted. */
+  /** Set aside before D_c was chosen, at random: of labels that may be planted the surely clean rows, and those the victim gets wrong. */
   readonly heldOut: Uint32Array;
   readonly suspects: readonly Suspect[];
   readonly verdict: Verdict;
@@ -159,18 +159,13 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   if (settings.limits !== 'either') return await under(settings.limits);
   const observed = await under('observed');
   const accused = (scores: RowScores) => judge(scores, labels, data.classes, settings).verdict.attacked;
-  if (data.classes < SEVERAL || accused(observed).length > 0) return observed;
+  // Extrapolated limits are there for triggers in every label: fewer labels are nearer to a false alarm.
+  if (data.classes < MANY_LABELS || accused(observed).length > 0) return observed;
   const extrapolated = await under('extrapolated');
   const found = accused(extrapolated);
-  if (found.length >= SEVERAL) return extrapolated;
+  if (found.length >= MANY_LABELS) return extrapolated;
   return found.length === 0 ? observed : { ...observed, unsure: found };
 }
-
-/**
- * Labels that extrapolated limits must accuse where observed ones accuse none. They are there for triggers in every label;
- * one or two labels that only they accuse are nearer to a false alarm than to that.
- */
-const SEVERAL = 3;
 
 /**
  * The limits at a quantile: observed, or the lower of that and median + z(q) / z(0.75) · (third quartile − median), the
@@ -289,8 +284,8 @@ export function selectRows(
   if (!literal) for (const suspect of suspects) candidates[suspect.row] = 0;
   // Inside a doubted label a row that is no suspect may still be planted: of those that the victim classifies as labelled only
   // the surely clean ones stand for it. It must be there: bounds that deny the target label altogether would otherwise cost
-  // nothing. And so must the rows that the victim gets wrong, or every change would look like a loss; the planted ones among
-  // them are wrong before and after.
+  // nothing. And so must the rows that the victim gets wrong, or every change would look like a loss; a planted one among them,
+  // which the trigger does not move, is hardly right afterwards.
   const known = Uint8Array.from(labels, (label, row) =>
     doubted[label] && correct[row] === 1 ? (clear[row] as number) : 1,
   );

@@ -52,7 +52,7 @@ export interface Verdict {
 }
 
 export interface Judgement {
-  /** Labels some of whose rows may be planted: those attacked, or every one where many are. */
+  /** Labels some of whose rows may be planted: those attacked, or every one that was judged where many are. */
   readonly doubted: readonly boolean[];
   /** Rows of those labels that are surely not planted. */
   readonly clear: Uint8Array;
@@ -74,6 +74,8 @@ const LEAST_PLANTED = 10;
  * 4.4; all had ten labels, and among fewer that can be judged nothing is said to stand out.
  */
 const OUTLIER = { z: 10, gain: 0.2, labels: 10 };
+/** So many attacked labels are what a trigger in every label looks like; one or two are not. */
+export const MANY_LABELS = 3;
 /**
  * Parts that hardly stand apart (Ashman's own limit is 2), but by twice the gain: no verdict by themselves, since one label
  * of a clean set may be so. They are one when a second sign agrees: the label's spread stands out by this z, or this share
@@ -81,7 +83,7 @@ const OUTLIER = { z: 10, gain: 0.2, labels: 10 };
  * 320 labels of 32 small clean sets two were so, never two in a set; the largest z was 4.4. Where labels are so together,
  * the gain alone tells of the others.
  */
-const CORROBORATED = { separation: 2 / 2.8, gain: 2, z: 6, share: 0.3, labels: 3 };
+const CORROBORATED = { separation: 2 / 2.8, gain: 2, z: 6, share: 0.3, labels: MANY_LABELS };
 const TOGETHER = { separation: 1 / 2.8, gain: 2 };
 /**
  * From these shares of the thresholds on a label that is not called attacked comes near it. Clean labels do, too: at
@@ -158,13 +160,13 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
     };
   });
   // A trigger in many labels is likely in those too that it could not be shown of.
-  const many = verdicts.filter(({ attacked }) => attacked).length >= CORROBORATED.labels;
-  const doubted = verdicts.map(({ attacked }) => attacked || many);
+  const many = verdicts.filter(({ attacked }) => attacked).length >= MANY_LABELS;
+  const doubted = verdicts.map(({ attacked, separation }) => attacked || (many && separation !== null));
   groups.forEach((rows, label) => {
     if (!doubted[label]) return;
     const { posteriors } = fits[label] as (typeof fits)[number];
     rows.forEach((row, i) => {
-      if ((posteriors[i] ?? 0) < CLEAR_POSTERIOR) clear[row] = 1;
+      if ((posteriors[i] as number) < CLEAR_POSTERIOR) clear[row] = 1;
     });
   });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
