@@ -38,12 +38,20 @@ export async function defendWithMethod(
   requireFit(victim, flags.model, data.train, flags.data);
   using clean = flags.clean === undefined ? null : await loadTrainingData(flags.clean, { device, signal });
   if (clean !== null && flags.clean !== undefined) {
+    const { classes } = clean.train;
+    if (classes !== victim.classes) {
+      throw invalidOption(
+        '--clean',
+        `images of the ${victim.classes} classes of ${flags.model}`,
+        `${flags.clean}, of ${classes}`,
+      );
+    }
     requireFit(victim, flags.model, clean.train, flags.clean);
     if (clean.sha256 === data.sha256) {
       throw invalidOption(
         '--clean',
-        `images known to be clean, other than the suspected set ${flags.data}`,
-        flags.clean,
+        `images known to be clean, other than those of the suspected set ${flags.data}`,
+        `${flags.clean}, the same by their SHA-256`,
       );
     }
   }

@@ -158,7 +158,10 @@ async function scored(
   // The ground truth is opened here and not before.
   const judged = data.judged ? await judge(session, compute, flags, victim, found) : null;
   const row = makeDetectionRow(name, settings.purify.purifier, found, watch.costs, judged?.figures ?? null);
-  const environment = defensePrecision(null, precision, device, [settings.purify.purifier]);
+  const { purifier } = settings.purify;
+  const { fitting, ...computed } = defensePrecision(null, precision, device, [purifier]);
+  // Bounds are fitted by clip-drop alone.
+  const environment = purifier === 'clip-drop' ? { ...computed, fitting } : computed;
   const parts = { detections: [row], files, detectors: [{ name, settings }] };
   return describeRun(flags, compute, data, { ...parts, environment, judged });
 }

@@ -44,7 +44,7 @@ const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'list',
-    summary: 'list data sets, attacks, models, defenses, methods, presets',
+    summary: 'list data sets, attacks, models, defenses, methods, detectors, presets',
     load: () => import('./commands/list.js'),
   },
 ];

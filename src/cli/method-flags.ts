@@ -45,7 +45,8 @@ export function refuseFlags(
   method: string,
   read: readonly string[] = [],
 ): void {
-  for (const group of groups) refuse(group, values, method, OWN_METHOD, read);
+  const owner = (METHOD_NAMES as readonly string[]).includes(method) ? OWN_METHOD : null;
+  for (const group of groups) refuse(group, values, method, owner, read);
 }
 
 /** Refuses the flags of methods other than this one. ERR_OPTION naming the first. */
@@ -57,12 +58,14 @@ function refuse(
   group: SettingGroup<object>,
   values: Readonly<Record<string, unknown>>,
   method: string,
-  owner: string,
+  owner: string | null,
   read: readonly string[] = [],
 ): void {
   const [given] = Object.keys(givenSettings(group, values)).filter((name) => !read.includes(`${group.prefix}.${name}`));
   if (given === undefined) return;
   const flag = flagOf(group, given);
-  const message = `${flag}: the method is ${method}; leave it out, or use --method ${owner}`;
+  const instead =
+    owner === null ? `, which does not read it; leave it out` : `; leave it out, or use --method ${owner}`;
+  const message = `${flag}: the method is ${method}${instead}`;
   throw new PadFtError('ERR_OPTION', message, { details: { path: flag, method } });
 }

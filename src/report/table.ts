@@ -255,21 +255,20 @@ function rowNotes(row: CardRow): string[] {
 
 /** How well the score ranks the planted rows above the others, and how well the suspects match them. */
 function rankingNotes(
-  { name, suspects }: { readonly name: string; readonly suspects: number },
+  { name, suspects, verdict }: Pick<CardRow, 'name' | 'suspects' | 'verdict'>,
   figures: DetectionFigures | null,
 ): string[] {
   if (figures === null || figures.auroc.overall === null) return [];
   const { tpr, fpr } = figures.suspects;
+  const judges = verdict.labels.some(({ separation }) => separation !== null);
   const inside = figures.auroc.targetLabel;
   const { tprAt } = figures;
-  const ranked = tprAt
-    ? `; above 99 % of the clean rows ${percent(tprAt.fpr1)} % of the planted ones, above 95 % ${percent(tprAt.fpr5)} %`
-    : '';
+  const ranked = tprAt ? `; TPR at an FPR of 1 % ${percent(tprAt.fpr1)} %, of 5 % ${percent(tprAt.fpr5)} %` : '';
   const where =
     inside === null ? `overall ${figures.auroc.overall.toFixed(4)}` : `inside the target label ${inside.toFixed(4)}`;
-  return [
-    `${name}: ${counted(suspects, 'suspect')}, TPR ${percent(tpr)} %, FPR ${percent(fpr)} %; AUROC of the score ${where}${ranked}`,
-  ];
+  // Scores that only rank suspect none, which is no miss.
+  const matched = judges ? `${counted(suspects, 'suspect')}, TPR ${percent(tpr)} %, FPR ${percent(fpr)} %; ` : '';
+  return [`${name}: ${matched}AUROC of the score ${where}${ranked}`];
 }
 
 function sharedCosts({ name, costs }: { readonly name: string; readonly costs: readonly CardCost[] }): string[] {

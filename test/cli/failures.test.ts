@@ -93,7 +93,7 @@ describe('wrong usage exits with 2, before anything is loaded', () => {
     [
       'its preset for another method',
       ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--method', 'none', '--preset', 'paper'],
-      '--preset: the method is none, which has none',
+      '--preset: the method is none, which does not read it',
     ],
     [
       "another method's setting",

@@ -413,6 +413,28 @@ describe('wrong use of a method', () => {
     });
   });
 
+  test('what plain JavaScript leaves out is named', async () => {
+    const whole = { victim, training: set.train, clean, flip: false, seed: 1 };
+    const planned = planMethod('ft', { epochs: 1 });
+    for (const [request, told] of [
+      [{ ...whole, clean: undefined }, 'clean: ft needs images known to be clean'],
+      [{ ...whole, victim: undefined }, 'request.victim: expected a Model, got undefined'],
+      [{ ...whole, training: undefined }, 'request.training: expected a Dataset, got undefined'],
+      [{ ...whole, seed: undefined }, 'request.seed: expected an integer'],
+      [{ ...whole, flip: undefined }, 'request.flip: expected true or false'],
+      [undefined, 'request.victim: expected a Model'],
+    ] as const) {
+      await expect(defendByMethod(planned, request as unknown as typeof whole)).rejects.toMatchObject({
+        code: 'ERR_OPTION',
+        message: expect.stringContaining(told),
+      });
+    }
+    await expect(defendByMethod('ft' as unknown as typeof planned, whole)).rejects.toMatchObject({
+      code: 'ERR_OPTION',
+      message: expect.stringContaining('planned: expected what planMethod gives'),
+    });
+  });
+
   test('a victim that is clipped already', async () => {
     using clipped = await victim.clone();
     clipped.bounds = { max: new Float32Array(clipped.siteChannels).fill(8), mean: null };

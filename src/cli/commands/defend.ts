@@ -178,7 +178,7 @@ export function define(command: Command, run: Run): void {
 }
 
 function notOf(method: string, flag: string): PadFtError {
-  const message = `${flag}: the method is ${method}, which has none; leave it out, or use --method ${OWN_METHOD}`;
+  const message = `${flag}: the method is ${method}, which does not read it; leave it out, or use --method ${OWN_METHOD}`;
   return new PadFtError('ERR_OPTION', message, { details: { path: flag, method } });
 }
 

@@ -70,7 +70,7 @@ export function define(command: Command, run: Run): void {
     .option('--attacks <names>', "some of the table's attacks only", parseWords)
     .option(
       '--defenses <names>',
-      "instead of the table's own, some of: default, paper, oracle, random; a method (`pad-ft list methods`); a purifier by itself (`pad-ft list defenses`); mm-bd",
+      "instead of the table's own, some of: default, paper, oracle, random; a method (`pad-ft list methods`); a detector (`pad-ft list detectors`)",
       parseWords,
     )
     .option('--seeds <numbers>', 'one victim for each (default: 0)', parseNumbers)

@@ -1,3 +1,4 @@
+import { counted } from '../../formats/plural.js';
 import { number } from '../../options.js';
 import {
   checkWhole,
@@ -53,7 +54,7 @@ export const ftSam: Method<SharpnessSettings> = {
         rateOption: 'ft-sam.learningRate',
         objective: { radius, labelSmoothing },
       });
-      const said = `every weight trained on ${clean.count} clean images for ${settings.epochs} epochs by SAM of radius ${radius}`;
+      const said = `every weight trained on ${clean.count} clean images for ${counted(settings.epochs, 'epoch')} by SAM of radius ${radius}`;
       return { said, details: { first, last } };
     });
   },

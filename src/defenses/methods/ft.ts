@@ -1,3 +1,4 @@
+import { counted } from '../../formats/plural.js';
 import {
   checkWhole,
   fineTuneWhole,
@@ -27,7 +28,7 @@ export const ft: Method<WholeSettings> = {
     const model = await input.victim.clone();
     return await workOn(model, async () => {
       const { first, last } = await fineTuneWhole(model, clean, settings, { ...input, rateOption: 'ft.learningRate' });
-      const said = `every weight trained on ${clean.count} clean images for ${settings.epochs} epochs`;
+      const said = `every weight trained on ${clean.count} clean images for ${counted(settings.epochs, 'epoch')}`;
       return { said, details: { first, last } };
     });
   },

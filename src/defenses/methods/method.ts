@@ -113,7 +113,8 @@ export function requireClean(
   method: Pick<Method, 'name'>,
   { clean, victim }: Pick<MethodInput, 'clean' | 'victim'>,
 ): Dataset {
-  if (clean === null) {
+  // Undefined too, from plain JavaScript.
+  if (clean == null) {
     const message = `clean: ${method.name} needs images known to be clean: name a folder of them, or take a method that needs none`;
     throw new PadFtError('ERR_OPTION', message, { details: { path: 'clean', method: method.name } });
   }

@@ -1,7 +1,8 @@
 import type { Dataset } from '../../dataset.js';
-import { PadFtError } from '../../errors.js';
+import { invalidOption, PadFtError } from '../../errors.js';
 import { MemoryWatch, type StageCost } from '../../memory.js';
 import type { EvaluationOptions, Model } from '../../model.js';
+import { boolean, integer } from '../../options.js';
 import type { Given } from '../given.js';
 import type { PlannedMethod } from './index.js';
 import { type Method, type MethodInput, requireClean } from './method.js';
@@ -35,10 +36,13 @@ export interface MethodResult {
  * works on; ERR_OOM and ERR_ABORTED where the victim is asked
  */
 export async function checkMethodRequest(
-  { name, method, settings }: PlannedMethod,
+  planned: PlannedMethod,
   request: MethodRequest,
   evaluation: EvaluationOptions = {},
 ): Promise<void> {
+  if (typeof planned?.method?.run !== 'function') throw invalidOption('planned', 'what planMethod gives', planned);
+  const { name, method, settings } = planned;
+  requireRequest(request);
   if (method.needs.clean) requireClean(method, request);
   const { max, mean } = request.victim.bounds;
   if ((max !== null || mean !== null) && changesVictim(method)) {
@@ -51,6 +55,17 @@ export async function checkMethodRequest(
   }
   const { onProgress: _, ...quiet } = evaluation;
   await method.fits?.({ ...request, evaluation: quiet }, settings);
+}
+
+/** Plain JavaScript may leave anything out, and an undefined `clean` is none. ERR_OPTION naming what is missing. */
+function requireRequest(request: MethodRequest): void {
+  const given = (request ?? {}) as Partial<MethodRequest>;
+  for (const name of ['victim', 'training'] as const) {
+    if (typeof given[name] === 'object' && given[name] !== null) continue;
+    throw invalidOption(`request.${name}`, name === 'victim' ? 'a Model' : 'a Dataset', given[name]);
+  }
+  integer('request.seed', given.seed as number, 0);
+  boolean('request.flip', given.flip as boolean);
 }
 
 /** Not a control that hands the victim back, nor a method that trains a network anew. */
