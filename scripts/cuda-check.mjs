@@ -87,6 +87,38 @@ async function anew(device, data) {
   return [first, last];
 }
 
+/** Bounds of a few sites alone, as MM-BM fits them, and what clean images use of a channel, as FP orders by. */
+async function partlyBounded(out, model, data) {
+  const means = await model.activationRanges(data, {
+    ...EVAL,
+    statistic: 'mean',
+    quantile: null,
+    leaveOneLabelOut: false,
+  });
+  out.means = means;
+  const own = model.bounds;
+  model.bounds = { max: null, mean: null };
+  const free = model.sites[0].channels;
+  const max = Float32Array.from(means, (_, channel) => (channel < free ? 8 : Number.POSITIVE_INFINITY));
+  const fitter = addon.createBoundsFitter(model.native, data.native, null, {
+    ...{ parameters: 'absolute', granularity: 'per-channel', max, mean: null, scale: 'plain', margin: 2 },
+    ...{ precision: 'fp32', seed: 6 },
+  });
+  await fitter.steps({ steps: 4, learningRate: 0.1, lambda: 0.5, mu: 0, batchSize: 128, suspectBatchSize: 64 }).promise;
+  model.bounds = fitter.bounds();
+  fitter.dispose();
+  out.partlyBounded = await model.logits(data, EVAL);
+  model.bounds = own;
+}
+
+/** The warm-up of a new classifier on a frozen backbone. */
+async function warmed(device, data) {
+  const model = Model.create({ classes: 10, width: 16, ...normalisation, seed: 10, device });
+  const options = { epochs: 2, batchSize: 64, learningRate: 0.002, alpha: 0.1, logZero: Math.log(1e-4), seed: 3 };
+  const more = { precision: 'fp32', featureBatchSize: 128 };
+  return [(await model.native.warmUpClassifier(data.native, { ...options, ...more }).promise).loss];
+}
+
 async function results(device) {
   const data = Dataset.from(pair.train, device);
   const model = Model.create({ classes: 10, width: 16, ...normalisation, seed: 7, device });
@@ -169,6 +201,8 @@ async function results(device) {
   trainer.dispose();
   out.low = await low(device, data, epoch);
   out.anew = await anew(device, data);
+  out.warmUp = await warmed(device, data);
+  await partlyBounded(out, model, data);
   const margins = { images: 4, height: 32, width: 32, steps: 5, learningRate: 0.01, tolerance: 0 };
   out.margins = (await model.native.maximumMargins({ ...margins, seed: 3, precision: 'fp32' }).promise).margins;
   return out;
@@ -194,6 +228,9 @@ const TOLERANCE = {
   tunedLogits: 5e-2,
   low: 5e-2,
   anew: 2e-2,
+  warmUp: 2e-2,
+  means: 2e-2,
+  partlyBounded: 5e-2,
   margins: 5e-2,
 };
 const cpu = await results('cpu');
