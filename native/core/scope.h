@@ -8,7 +8,7 @@
 
 namespace padft {
 
-/// Switches TensorFloat-32 on for `tf32` and off otherwise, and cuDNN's search for the fastest algorithm on while
+/// Switches TensorFloat-32 on except in `fp32`, and cuDNN's search for the fastest algorithm on while
 /// training (`search`). Restores both.
 class PrecisionScope {
  public:
