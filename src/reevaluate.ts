@@ -72,8 +72,8 @@ export async function reevaluate(folder: string, options: ReevaluateOptions = {}
   const machine = describeEnvironment(device, { training: null, evaluation: precision });
   const here = sameMachineClass(card.environment, machine) && precision === recorded;
   const tolerance = number('evaluate.tolerance', options.tolerance ?? (here ? 0 : ELSEWHERE), 0, 1);
-  const models = modelsOf(card);
   for (const file of card.files) await checkFile(folder, file);
+  const models = modelsOf(card);
 
   const sets = await remakeTestSets(folder, card, device, options);
   try {
@@ -134,7 +134,7 @@ function modelsOf(card: RunCard) {
   if (!repaired && card.config.victim !== null) {
     throw new PadFtError(
       'ERR_DATA',
-      'nothing was repaired: the card is of a detector, and there is no model to evaluate',
+      'nothing was repaired: the card is of a detector; its files are what it says, and there is no model to evaluate',
     );
   }
   if (card.victim.evaluation !== null && card.files.length === 0) {

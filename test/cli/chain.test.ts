@@ -274,7 +274,9 @@ describe('poison, train, defend, evaluate', () => {
     const suspected = [...args.map((arg) => (arg === 'clean' ? 'set' : arg)), '--out', 'none-such'];
     expect(await padFt(suspected, inFolder)).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining('--clean: expected images known to be clean, other than those of the suspected set set'),
+      stderr: expect.stringContaining(
+        '--clean: expected images known to be clean, other than those of the suspected set set',
+      ),
     });
     expect(existsSync(at('none-such'))).toBe(false);
   });

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PURIFIERS } from '../../src/defenses/pad-ft/options.js';
@@ -142,6 +142,10 @@ describe('defend --method', () => {
     expect(found).toBeCloseTo(card.detections?.[0]?.figures?.auroc.overall ?? Number.NaN, 9);
     const { code: refused, stderr: told } = await padFt(['evaluate', name, ...COMPUTE], inFolder);
     expect({ refused, told }).toMatchObject({ refused: 1, told: expect.stringContaining('nothing was repaired') });
+    // Its files are compared first.
+    appendFileSync(at(name, 'scores.csv'), '400,1,1\n');
+    const changed = await padFt(['evaluate', name, ...COMPUTE], inFolder);
+    expect(changed).toMatchObject({ code: 1, stderr: expect.stringContaining('ERR_CHECKSUM') });
   });
 
   it('mm-bd reads the model alone, a set beside it judges', async () => {
