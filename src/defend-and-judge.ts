@@ -94,8 +94,8 @@ export interface MethodSupply {
 }
 
 /**
- * Repairs a victim by another method, by a request that `checkMethodRequest` has passed, and only then looks at the ground truth. `save` gets the model before it is judged;
- * it is freed afterwards.
+ * Repairs a victim by another method, by a request that `checkMethodRequest` has passed, and only then looks at the ground
+ * truth. `save` gets the model before it is judged; it is freed afterwards.
  *
  * @throws PadFtError whatever the method and `judgeMethod` throw, and what `save` throws
  */

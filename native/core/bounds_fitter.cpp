@@ -79,10 +79,12 @@ at::Tensor BoundsFitter::penalty() const {
   for (const Kind* kind : {&max_, &mean_}) {
     if (!kind->parameter.defined()) continue;
     ++kinds;
-    const auto bounded = kind->parameter.masked_fill(kind->parameter.isposinf(), 0);
     if (options_.parameters == BoundsFitterOptions::Parameters::fraction) {
-      add(bounded.mean());
-    } else if (options_.per_layer) {
+      add(kind->parameter.mean());
+      continue;
+    }
+    const auto bounded = kind->parameter.masked_fill(kind->parameter.isposinf(), 0);
+    if (options_.per_layer) {
       add(bounded.abs().sum());
     } else {
       const auto squares = at::zeros({static_cast<int64_t>(network_->sites().size())}, kind->first.options());

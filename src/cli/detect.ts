@@ -126,6 +126,7 @@ export async function detect(
     planned.kind === 'inspection'
       ? await inspected(session, compute, flags, planned.name, victim, data)
       : await scored(session, compute, flags, planned, victim, data);
+  progress.end();
   const path = await writeCard(flags.out, card);
   const said = [
     formatTable(card).trimEnd(),
@@ -203,7 +204,6 @@ async function judge(
   const known = { poison: set.manifest, testRows: set.test.count };
   if (found === null) return { victim: await evaluate(victim, set, options), figures: null, ...known };
   const before = await judgeVictim(victim, set, options);
-  session.progress.end();
   return { victim: before.evaluation, figures: judgePurification(found, set, before), ...known };
 }
 

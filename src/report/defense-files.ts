@@ -106,7 +106,7 @@ export async function savePurification(folder: string, purification: Purificatio
   const suspects = await writeSuspects(join(folder, SUSPECTS), purification.suspects);
   const scores = await writeScores(join(folder, SCORES), purification);
   return [
-    { path: SUSPECTS, bytes: suspects.bytes, sha256: suspects.sha256 },
-    { path: SCORES, bytes: scores.bytes, sha256: scores.sha256 },
+    { path: SUSPECTS, ...suspects },
+    { path: SCORES, ...scores },
   ];
 }

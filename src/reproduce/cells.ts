@@ -15,7 +15,10 @@ import { type DefenseColumn, type DetectorColumn, findColumn, type GridColumn } 
 import { type Grid, type GridAttack, type GridTable, NO_ATTACK } from './grid.js';
 import { SCALES, type Scale, trainSettings } from './scales.js';
 
-/** Each is raised when the same settings would make something else than before: no cell of the kind is taken over then. A method has a `revision` of its own besides. */
+/**
+ * Each is raised when the same settings would make something else than before: no cell of the kind is taken over then. A
+ * method has a `revision` of its own besides.
+ */
 const VICTIM_FORMAT = 1;
 const DEFENSE_FORMAT = 5;
 const METHOD_FORMAT = 2;

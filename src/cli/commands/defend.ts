@@ -135,46 +135,47 @@ export function define(command: Command, run: Run): void {
   addMethodFlags(command);
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {
-      const { method } = flags;
-      const column = findColumn(method);
-      if (column?.kind === 'detector' || column?.kind === 'inspection') {
-        if (command.getOptionValueSource('preset') === 'cli') throw notOf(method, '--preset');
-        refuseUseOfClean(flags, false);
-        if (flags.rounds !== undefined && method !== 'clip-drop') throw notOf(method, '--rounds');
-        const { rounds } = roundsOf(flags, Reflect.get(flags, 'purify.rounds'));
-        const values = { ...flags, ...(rounds !== undefined && { 'purify.rounds': rounds }) };
-        const planned = detectorRequest(column, values, flags.seed);
-        refuseOwnInput(flags);
-        refuseEarlierResult(flags, 'defense', RESULT);
-        const compute = await prepareCompute(session, flags);
-        await warnOfSlowBlas(session, compute.device);
-        await detect(session, compute, flags, planned);
-        return undefined;
-      }
-      if (column?.kind === 'method') {
-        if (command.getOptionValueSource('preset') === 'cli') throw notOf(method, '--preset');
-        if (flags.rounds !== undefined) throw notOf(method, '--rounds');
-        const planned = methodRequest(column.name, { ...flags }, [DEFENSE_GROUP, PURIFY_GROUP, CLIP_GROUP, TUNE_GROUP]);
-        refuseUseOfClean(flags, planned.method.needs.clean);
-        refuseOwnInput(flags);
-        refuseEarlierResult(flags, 'defense', RESULT);
-        const compute = await prepareCompute(session, flags);
-        await warnOfSlowBlas(session, compute.device);
-        await defendWithMethod(session, compute, flags, planned);
-        return undefined;
-      }
-      refuseMethodFlags(method, { ...flags });
-      refuseUseOfClean(flags, false);
-      const options = defenseOptions(flags);
-      padFtSettings(options);
+      const work = plan(command, flags);
       refuseOwnInput(flags);
       refuseEarlierResult(flags, 'defense', RESULT);
       const compute = await prepareCompute(session, flags);
       await warnOfSlowBlas(session, compute.device);
-      await defend(session, compute, flags, options);
+      await work(session, compute);
       return undefined;
     }),
   );
+}
+
+/** What the flags ask for: PAD-FT, a method to compare with, or a detector. ERR_OPTION for flags that do not go together. */
+function plan(command: Command, flags: Flags): (session: Session, compute: Compute) => Promise<void> {
+  const { method, rounds } = flags;
+  const column = findColumn(method);
+  if (column?.kind === 'detector' || column?.kind === 'inspection') {
+    refusePreset(command, method);
+    refuseUseOfClean(flags, false);
+    if (rounds !== undefined && method !== 'clip-drop') throw notOf(method, '--rounds');
+    const short = roundsOf(flags, Reflect.get(flags, 'purify.rounds')).rounds;
+    const values = { ...flags, ...(short !== undefined && { 'purify.rounds': short }) };
+    const planned = detectorRequest(column, values, flags.seed);
+    return (session, compute) => detect(session, compute, flags, planned);
+  }
+  if (column?.kind === 'method') {
+    refusePreset(command, method);
+    if (rounds !== undefined) throw notOf(method, '--rounds');
+    const planned = methodRequest(column.name, { ...flags }, [DEFENSE_GROUP, PURIFY_GROUP, CLIP_GROUP, TUNE_GROUP]);
+    refuseUseOfClean(flags, planned.method.needs.clean);
+    return (session, compute) => defendWithMethod(session, compute, flags, planned);
+  }
+  refuseMethodFlags(method, { ...flags });
+  refuseUseOfClean(flags, false);
+  const options = defenseOptions(flags);
+  padFtSettings(options);
+  return (session, compute) => defend(session, compute, flags, options);
+}
+
+/** The preset has a default: whether one was asked for only the parser knows. */
+function refusePreset(command: Command, method: string): void {
+  if (command.getOptionValueSource('preset') === 'cli') throw notOf(method, '--preset');
 }
 
 function notOf(method: string, flag: string): PadFtError {

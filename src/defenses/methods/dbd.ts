@@ -103,8 +103,9 @@ interface Stage extends MethodInput {
  * as in all training here; features of the warm-up come from the images as they are, by a backbone in evaluation mode, where
  * it trains on; warm-up and MixMatch each start Adam anew. NT-Xent takes each view for an anchor, where theirs takes one of
  * the two; the rows are split by their images as they are, not by augmented ones; and the unlabelled rows' weight grows from
- * 0, where theirs has come to a nineteenth when MixMatch starts. As there, MixMatch neither averages nor decays the weights, which its own paper does. Rows are ordered by their
- * log-odds, which SCE falls with and which do not saturate. No test image is looked at: the last epoch is taken.
+ * 0, where theirs has come to a nineteenth when MixMatch starts. As there, MixMatch neither averages nor decays the weights,
+ * which its own paper does. Rows are ordered by their log-odds, which SCE falls with and which do not saturate. No test image
+ * is looked at: the last epoch is taken.
  */
 export const dbd: Method<DbdSettings> = {
   name: 'dbd',

@@ -105,7 +105,10 @@ export interface PadFtSettings {
   readonly purify: PurifySettings;
   readonly clip: ClipSettings;
   readonly tune: TuneSettings;
-  /** Held-out rows on which stages are compared: drawn before D_c, at random, of attacked labels only the surely clean and those the victim gets wrong; 0 switches the gate off. */
+  /**
+   * Held-out rows on which stages are compared: drawn before D_c, at random, of attacked labels only the surely clean and those
+   * the victim gets wrong; 0 switches the gate off.
+   */
   readonly holdout: number;
   /** The gate: most accuracy a stage may lose on the held-out rows, as a fraction. */
   readonly maxAccDrop: number;

@@ -29,7 +29,10 @@ export interface Purification {
   readonly logOdds: Float32Array;
   /** D_c: the purified set, at most n / C rows of each label. */
   readonly purified: Uint32Array;
-  /** Set aside before D_c was chosen, at random: of labels that may be planted the surely clean rows, and those the victim gets wrong. */
+  /**
+   * Set aside before D_c was chosen, at random: of labels that may be planted the surely clean rows, and those the victim gets
+   * wrong.
+   */
   readonly heldOut: Uint32Array;
   readonly suspects: readonly Suspect[];
   readonly verdict: Verdict;
