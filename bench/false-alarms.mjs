@@ -23,7 +23,14 @@ for (let seed = first; seed < first + Number(args.seeds); seed++) {
   const { acc } = await evaluate(model, set);
   const options = padFtSettings({ purify: { count: 500, limits: args.limits }, holdout: 300, seed });
   const { verdict, labels } = await purify(model, set.train, options);
-  const figures = labels.map(({ label, eligible, separation, gain, z }) => ({ label, eligible, separation, gain, z }));
+  const figures = labels.map(({ label, eligible, separation, gain, z, origins }) => ({
+    label,
+    eligible,
+    separation,
+    gain,
+    z,
+    origins,
+  }));
   console.log(JSON.stringify({ rows: Number(args.rows), seed, acc, attacked: verdict.attacked, labels: figures }));
   model.dispose();
   set.dispose();

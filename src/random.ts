@@ -17,6 +17,7 @@ export type StreamName =
   | 'tune'
   | 'data'
   | 'holdout'
+  | 'likely'
   | 'strip'
   | 'clusters'
   | 'inspect'

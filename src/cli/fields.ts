@@ -93,6 +93,9 @@ export const DEFENSE_GROUP: SettingGroup<DefenseSettings> = {
     holdout: { help: 'held-out rows the stages are compared on; 0 returns the last stage in any case' },
     maxAccDrop: { help: 'most accuracy a stage may lose on them, as a fraction' },
     accuracyPrice: { help: 'points of suspects that a point of their accuracy must buy' },
+    rejudge: {
+      help: 'find the suspects again by what the fitted bounds cost each row, and fit again, so often at most',
+    },
     always: { help: 'repair even when no label is called attacked' },
   },
 };

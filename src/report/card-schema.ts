@@ -160,8 +160,10 @@ const verdict = object<CardRow['verdict']>({
       z: finite,
       separation: nullable(finite),
       gain: nullable(finite),
+      origins: optional(nullable(finite)),
       attacked: flag,
       plantedShare: fraction,
+      rejudged: optional(object<NonNullable<LabelVerdict['rejudged']>>({ separation: finite, gain: finite })),
     }),
   ),
 });

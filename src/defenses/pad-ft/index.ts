@@ -8,8 +8,11 @@ import { type ClipResult, clip } from './clip.js';
 import { fineTune, type TuneResult } from './fine-tune.js';
 import { chooseStage, type GateDecision, type Stage, type StageView, viewStage } from './gate.js';
 import { optionsForData, type PadFtOptions, type PadFtSettings, type PurifierName, padFtSettings } from './options.js';
+import { costOf } from './outcome.js';
 import { PURIFIER_TABLE } from './purifiers.js';
 import { type HoldOut, type Purification, type RowScores, selectRows } from './purify.js';
+import { rejudge } from './rejudge.js';
+import type { Suspect } from './verdict.js';
 
 /** What a defence reports while it works. */
 export interface DefenseProgress {
@@ -71,22 +74,23 @@ export async function padFt(
     // Stage 1: which rows are clean, which look planted.
     const scores = context.scores ?? (await watch.measure('purify', () => scoreRows(victim, data, settings, context)));
     const found = selectRows(scores, data.labels(), data.classes, settings.purify, holdOf(settings));
-    const purification = context.purified === undefined ? found : withPurified(found, context.purified);
-    requireEveryLabel(purification.purified, data);
+    const first = context.purified === undefined ? found : withPurified(found, context.purified);
+    requireEveryLabel(first.purified, data);
     const evaluation = stageEvaluation(context, 'clip');
-    const rows = await pickRows(data, purification, evaluation, made);
-    const repairs = settings.always || purification.verdict.attacked.length > 0;
-    const views: StageView[] = [await viewStage('victim', victim, rows.heldOut, rows.suspects, evaluation)];
+    const picked = await pickRows(data, first, evaluation, made);
+    const view = (stage: Stage, model: Model, { heldOut, suspects }: StageRows) =>
+      viewStage(stage, model, heldOut, suspects, evaluation);
+    const repairs = settings.always || first.verdict.attacked.length > 0;
     if (!repairs) {
       const gate = {
         stage: 'victim' as const,
         reason: 'nothing to repair: the model is returned as it is',
-        views,
+        views: [await view('victim', victim, picked)],
       };
       return result({
         settings,
         scores,
-        purification,
+        purification: first,
         pad: null,
         padFt: null,
         victim,
@@ -97,25 +101,12 @@ export async function padFt(
       });
     }
 
-    // Stage 2: bounds on what clean images need.
-    const pad = await victim.clone();
-    made.push(pad);
-    const { heldOut, suspects, purified } = rows;
-    const { maxAccDrop, accuracyPrice, seed } = settings;
-    const clipping = await watch.measure('clip', () =>
-      clip({
-        model: pad,
-        purified,
-        suspects,
-        heldOut,
-        settings: settings.clip,
-        maxAccDrop,
-        accuracyPrice,
-        seed,
-        evaluation,
-      }),
+    // Stage 2: bounds on what clean images need, and with them a second look at the suspects.
+    const keepsPurified = context.purified !== undefined;
+    const { pad, clipping, purification, rows } = await watch.measure('clip', () =>
+      bound({ victim, data, scores, settings, evaluation, made, keepsPurified }, { purification: first, rows: picked }),
     );
-    views.push(await viewStage('pad', pad, heldOut, suspects, evaluation));
+    const views = [await view('victim', victim, rows), await view('pad', pad, rows)];
 
     // Stage 3: the classifier alone, on constant features.
     const padFtModel = await pad.clone();
@@ -123,22 +114,95 @@ export async function padFt(
     const tuning = await watch.measure('fine-tune', () =>
       fineTune({
         model: padFtModel,
-        purified,
-        suspects,
+        ...rows,
         settings: settings.tune,
-        seed,
+        seed: settings.seed,
         evaluation: stageEvaluation(context, 'fine-tune'),
       }),
     );
-    views.push(await viewStage('pad-ft', padFtModel, heldOut, suspects, evaluation));
+    views.push(await view('pad-ft', padFtModel, rows));
 
-    const gate = chooseStage(views, maxAccDrop, accuracyPrice);
+    const gate = chooseStage(views, settings.maxAccDrop, settings.accuracyPrice);
     made.splice(made.indexOf(pad), 1);
     made.splice(made.indexOf(padFtModel), 1);
     return result({ settings, scores, purification, pad, padFt: padFtModel, victim, gate, clipping, tuning, watch });
   } finally {
     for (const handle of made) handle[Symbol.dispose]();
   }
+}
+
+/** What stage 2 works with; `made` takes what is to be disposed of. */
+interface BoundInput {
+  readonly victim: Model;
+  readonly data: Dataset;
+  readonly scores: RowScores;
+  readonly settings: PadFtSettings;
+  readonly evaluation: EvaluationOptions;
+  readonly made: Disposable[];
+  /** D_c stays as it is whatever is suspected. */
+  readonly keepsPurified: boolean;
+}
+
+/** A purification and its rows as data sets. */
+interface Found {
+  readonly purification: Purification;
+  readonly rows: StageRows;
+}
+
+/** Above this share of suspects that came or went the bounds are fitted again. */
+const CHANGED = 0.01;
+
+/**
+ * Bounds, and the suspects that they find, in turns: fitted bounds tell planted rows from clean ones better than limits do, and
+ * better suspects make better bounds. It ends where hardly a suspect changes, after `settings.rejudge` turns at most; of the bounds
+ * of two turns those are kept that cost less, seen with the later suspects.
+ */
+async function bound(
+  input: BoundInput,
+  first: Found,
+): Promise<Found & { readonly pad: Model; readonly clipping: ClipResult }> {
+  const { victim, data, scores, settings, evaluation, made, keepsPurified } = input;
+  const { maxAccDrop, accuracyPrice, seed } = settings;
+  const quiet = withoutProgress(evaluation);
+  const fitTo = async ({ rows }: Found) => {
+    const pad = await victim.clone();
+    made.push(pad);
+    const more = { settings: settings.clip, maxAccDrop, accuracyPrice, seed, evaluation };
+    return { pad, clipping: await clip({ model: pad, ...rows, ...more }) };
+  };
+  let found = first;
+  const cost = async (pad: Model) => {
+    const seen = await viewStage('pad', pad, found.rows.heldOut, found.rows.suspects, quiet);
+    const { heldOutAccuracy: accuracy, suspectsKept } = seen;
+    return accuracy === null || suspectsKept === null ? null : costOf({ accuracy, suspectsKept }, accuracyPrice);
+  };
+  let best = await fitTo(found);
+  for (let turn = 0; turn < settings.rejudge && found.rows.suspects !== null; turn++) {
+    const before = found.purification;
+    const again = await rejudge({
+      found: before,
+      scores,
+      bounded: best.pad,
+      data,
+      settings: settings.purify,
+      evaluation: quiet,
+    });
+    const purification = keepsPurified ? { ...again, purified: before.purified } : again;
+    found = { purification, rows: await pickRows(data, purification, evaluation, made) };
+    if (changedShare(before.suspects, purification.suspects) <= CHANGED) break;
+    const next = await fitTo(found);
+    const [costBefore, costNow] = [await cost(best.pad), await cost(next.pad)];
+    if (costBefore === null || costNow === null || costNow <= costBefore) best = next;
+  }
+  return { ...found, ...best };
+}
+
+/** Of all that were suspects before or are now, the share that was or is one alone. */
+function changedShare(before: readonly Suspect[], now: readonly Suspect[]): number {
+  const rows = new Set(before.map(({ row }) => row));
+  const stayed = now.filter(({ row }) => rows.has(row)).length;
+  const all = before.length + now.length - stayed;
+  return all === 0 ? 0 : (all - stayed) / all;
 }
 
 /**
@@ -229,6 +293,10 @@ export function requireEveryLabel(purified: Uint32Array, data: Dataset): void {
   }
 }
 
+function withoutProgress({ onProgress: _, ...quiet }: EvaluationOptions): EvaluationOptions {
+  return quiet;
+}
+
 interface StageRows {
   readonly purified: Dataset;
   readonly suspects: Dataset | null;
@@ -241,7 +309,7 @@ async function pickRows(
   evaluation: EvaluationOptions,
   made: Disposable[],
 ): Promise<StageRows> {
-  const { onProgress: _, ...quiet } = evaluation;
+  const quiet = withoutProgress(evaluation);
   const take = async (rows: Uint32Array) => {
     const subset = await data.subset(rows, quiet);
     made.push(subset);

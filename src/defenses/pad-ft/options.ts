@@ -117,6 +117,11 @@ export interface PadFtSettings {
    * keep their label. 0 spends whatever `maxAccDrop` allows.
    */
   readonly accuracyPrice: number;
+  /**
+   * Stage 2: so often at most the suspects are found again, by what the fitted bounds cost each row of an attacked label, and the
+   * bounds are fitted again with them. 0 leaves both as they are, and so does a set without suspects.
+   */
+  readonly rejudge: number;
   /** Repairs even when no label is called attacked. */
   readonly always: boolean;
   readonly seed: number;
@@ -181,6 +186,7 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
     holdout: 5000,
     maxAccDrop: 0.02,
     accuracyPrice: 5,
+    rejudge: 2,
     always: false,
     seed: 0,
   },
@@ -204,6 +210,7 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
     holdout: 0,
     maxAccDrop: 1,
     accuracyPrice: 0,
+    rejudge: 0,
     always: true,
     seed: 0,
   },
@@ -212,6 +219,7 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
 /** Settings that earlier versions did not have, at the values those worked by: what a card without them means. */
 export const EARLIER_SETTINGS: PadFtOptions = {
   accuracyPrice: 0,
+  rejudge: 0,
   purify: { pool: 0, limits: 'observed', overlays: 16 },
 };
 
@@ -256,6 +264,7 @@ export function padFtSettings(options: PadFtOptions = {}): PadFtSettings {
   checkClip(settings.clip);
   checkTune(settings.tune);
   integer('defend.holdout', settings.holdout, 0);
+  integer('defend.rejudge', settings.rejudge, 0, 100);
   boolean('defend.always', settings.always);
   number('defend.maxAccDrop', settings.maxAccDrop, 0, 1);
   number('defend.accuracyPrice', settings.accuracyPrice, 0, 1e6);

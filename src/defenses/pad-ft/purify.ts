@@ -6,13 +6,13 @@ import { Random, streamSeed } from '../../random.js';
 import { interquartileRange, median, normalQuantile, rankAscending, smallestPerLabel } from '../../statistics.js';
 import type { ClipSettings, LimitKind, PurifySettings } from './options.js';
 import { type RefinedScores, refineNearCuts } from './refine.js';
-import { judge, type LabelVerdict, MANY_LABELS, type Suspect, type Verdict } from './verdict.js';
+import { type Judgement, judge, type LabelVerdict, MANY_LABELS, type Suspect, type Verdict } from './verdict.js';
 
 /**
  * Raised when the same settings score, judge or choose rows otherwise than before: no cached result of a defence, a detector or a
  * method that purifies is taken over then.
  */
-export const PURIFY_REVISION = 1;
+export const PURIFY_REVISION = 2;
 
 /** What stage 1 hands on: the purified set, the suspects, and what it says about the training set. */
 export interface Purification {
@@ -119,7 +119,8 @@ export async function scoreRefined(input: PurifyInput, fast: NativePrecision): P
   );
 }
 
-function scoringPrecision({ victim, evaluation }: PurifyInput): NativePrecision {
+/** The arithmetic that rows are scored in; `auto` is bfloat16 where that is fast. */
+export function scoringPrecision({ victim, evaluation }: Pick<PurifyInput, 'victim' | 'evaluation'>): NativePrecision {
   return resolvePrecision(evaluation.precision ?? 'auto', victim.device, 'scoring');
 }
 
@@ -128,8 +129,8 @@ function scoringPrecision({ victim, evaluation }: PurifyInput): NativePrecision 
  * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show; the score
  * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
  * their margin. One pass over a sample for the ranges (three where limits are extrapolated) and one scoring pass a
- * statistic, and one as it is; with `either` both kinds of limits, where the first finds nothing. No gradient, no clean data,
- * no guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
+ * statistic, and one as it is; with `either` both kinds of limits, where the first finds nothing, and where many labels are
+ * attacked the second kind again, measured on rows that look clean. No gradient, no clean data, no guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
  * verdict is drawn from thousands of them.
  */
 export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
@@ -138,36 +139,69 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   const labels = data.labels();
   const victim = await model.score(data, { ...evaluation, alpha: settings.alpha });
   const eligible = correctRows(victim, labels);
-  const rows = drawPerLabel(labels, eligible, data.classes, settings.rowsPerLabel, input.seed);
-  using sample = await data.subset(rows, evaluation);
   const kinds = settings.statistic === 'both' ? (['mean', 'max'] as const) : [settings.statistic];
-  const measured = new Map<string, Promise<Float32Array>>();
-  const under = async (limits: LimitKind): Promise<RowScores> => {
-    const limited: LimitedScores[] = [];
-    for (const statistic of kinds) {
+  const measureOn = async (rows: Uint8Array): Promise<Measured> => {
+    const drawn = drawPerLabel(labels, rows, data.classes, settings.rowsPerLabel, input.seed);
+    const sample = await data.subset(drawn, evaluation);
+    const measured = new Map<string, Promise<Float32Array>>();
+    return {
       // Both kinds of limits ask for the observed quantile.
-      const ranges = async (quantile: number) => {
+      ranges: async (statistic, quantile) => {
         const key = `${statistic} ${quantile}`;
         const options = { ...evaluation, statistic, quantile, leaveOneLabelOut: true };
         const range = measured.get(key) ?? model.activationRanges(sample, options);
         measured.set(key, range);
         return await range;
-      };
-      const values = await limitsFrom(ranges, { quantile: settings.quantile, limits });
+      },
+      [Symbol.dispose]: () => sample.dispose(),
+    };
+  };
+  const under = async (limits: LimitKind, { ranges }: Measured): Promise<RowScores> => {
+    const limited: LimitedScores[] = [];
+    for (const statistic of kinds) {
+      const values = await limitsFrom((quantile) => ranges(statistic, quantile), {
+        quantile: settings.quantile,
+        limits,
+      });
       const scores = await model.score(data, { ...evaluation, alpha: settings.alpha, limits: { statistic, values } });
       limited.push({ score: dropScore(victim.logOdds, scores.logOdds), alternative: scores.alternative });
     }
     return { ...worst(limited, labels, eligible, data.classes), eligible, victim, judged: eligible, limits };
   };
-  if (settings.limits !== 'either') return await under(settings.limits);
-  const observed = await under('observed');
-  const accused = (scores: RowScores) => judge(scores, labels, data.classes, settings).verdict.attacked;
+  using measured = await measureOn(eligible);
+  if (settings.limits !== 'either') return await under(settings.limits, measured);
+  const judged = (scores: RowScores) => judge(scores, labels, data.classes, settings);
+  const observed = await under('observed', measured);
   // Extrapolated limits are there for triggers in every label: fewer labels are nearer to a false alarm.
-  if (data.classes < MANY_LABELS || accused(observed).length > 0) return observed;
-  const extrapolated = await under('extrapolated');
-  const found = accused(extrapolated);
-  if (found.length >= MANY_LABELS) return extrapolated;
-  return found.length === 0 ? observed : { ...observed, unsure: found };
+  if (data.classes < MANY_LABELS || judged(observed).verdict.attacked.length > 0) return observed;
+  const first = await under('extrapolated', measured);
+  const found = judged(first);
+  const { attacked } = found.verdict;
+  if (attacked.length < MANY_LABELS) return attacked.length === 0 ? observed : { ...observed, unsure: attacked };
+  // What was measured holds planted rows, since there are some in every label: measured again without those that may be, the
+  // limits are the tighter ones of clean images, and labels that hardly stood apart do.
+  const surely = surelyClean(eligible, found);
+  if (countPerLabel(labels, data.classes, surely).some((left, label) => found.doubted[label] && left < LEAST_LEFT))
+    return first;
+  using clean = await measureOn(surely);
+  const again = await under('extrapolated', clean);
+  return judged(again).verdict.attacked.length < attacked.length ? first : again;
+}
+
+/** Where a doubted label keeps fewer rows that look clean nothing is measured on them: as many as `rowsPerLabel` asks at least. */
+const LEAST_LEFT = 8;
+
+/** A sample of the rows, and any observed quantile of every channel on it, for the labels but one. */
+interface Measured extends Disposable {
+  readonly ranges: (statistic: 'mean' | 'max', quantile: number) => Promise<Float32Array>;
+}
+
+/** Below this probability of being planted a row of a doubted label counts as surely clean. */
+const CLEAR_POSTERIOR = 0.05;
+
+/** Eligible rows but those of doubted labels that may be planted. */
+function surelyClean(eligible: Uint8Array, { planted }: Pick<Judgement, 'planted'>): Uint8Array {
+  return eligible.map((one, row) => ((planted[row] as number) < CLEAR_POSTERIOR ? one : 0));
 }
 
 /**
@@ -279,18 +313,20 @@ export function selectRows(
   settings: PurifySettings,
   hold: HoldOut = { count: 0, seed: 0 },
 ): Purification {
-  const { doubted, clear, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
+  const { doubted, planted, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
   const correct = correctRows(scores.victim, labels);
   const candidates = Uint8Array.from(scores.eligible);
   // The paper's D_c are the rows of smallest loss, whatever they look like: its suspects, of large loss, stay where they are.
   const literal = settings.purifier === 'sce' && settings.pool === 0;
   if (!literal) for (const suspect of suspects) candidates[suspect.row] = 0;
-  // Inside a doubted label a row that is no suspect may still be planted: of those that the victim classifies as labelled only
-  // the surely clean ones stand for it. It must be there: bounds that deny the target label altogether would otherwise cost
-  // nothing. And so must the rows that the victim gets wrong, or every change would look like a loss; a planted one among them,
-  // which the trigger does not move, is hardly right afterwards.
+  // Inside a doubted label any row may be planted: of those that the victim classifies as labelled as many stand for it as are
+  // likely clean, each by its probability, and no suspect. The surely clean ones alone would be its plainest, and bounds that deny the label to
+  // all others would cost nothing. And so must the rows that the victim gets wrong, or every change would look like a loss; a
+  // planted one among them, which the trigger does not move, is hardly right afterwards.
+  const suspected = new Set(suspects.map(({ row }) => row));
+  const chance = new Random(streamSeed(hold.seed, 'likely'));
   const known = Uint8Array.from(labels, (label, row) =>
-    doubted[label] && correct[row] === 1 ? (clear[row] as number) : 1,
+    doubted[label] && correct[row] === 1 && (suspected.has(row) || chance.uniform() < (planted[row] as number)) ? 0 : 1,
   );
   const heldOut = drawHeldOut(labels, classes, known, candidates, hold);
   for (const row of heldOut) candidates[row] = 0;

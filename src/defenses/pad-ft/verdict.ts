@@ -26,9 +26,17 @@ export interface LabelVerdict {
   readonly separation: number | null;
   /** How much better two parts explain the scores than one: gain in BIC a row; null as above. */
   readonly gain: number | null;
+  /**
+   * From how many labels the upper part's rows come, going by their likely labels: the perplexity of those as a share of that of
+   * the other labels' rows in the set. 1: from all as they are there; about 1 / (C − 1): from one. Null as above and where the
+   * upper part is empty. Left out on cards of earlier versions.
+   */
+  readonly origins?: number | null | undefined;
   readonly attacked: boolean;
   /** Share of the label's rows that look planted; 0 for a label that is not attacked. */
   readonly plantedShare: number;
+  /** What the fitted bounds say of an attacked label, where its suspects are theirs (`rejudge.ts`). */
+  readonly rejudged?: { readonly separation: number; readonly gain: number } | undefined;
 }
 
 /** What stage 1 says about the set. */
@@ -54,8 +62,8 @@ export interface Verdict {
 export interface Judgement {
   /** Labels some of whose rows may be planted: those attacked, or every one that was judged where many are. */
   readonly doubted: readonly boolean[];
-  /** Rows of those labels that are surely not planted. */
-  readonly clear: Uint8Array;
+  /** Of the rows that a doubted label is judged by: the probability of being planted, in [0, 1]; 0 for all others. */
+  readonly planted: Float32Array;
   readonly labels: readonly LabelVerdict[];
   readonly suspects: readonly Suspect[];
   readonly verdict: Verdict;
@@ -67,7 +75,7 @@ export interface Judgement {
  */
 export const LEAST_ROWS = 100;
 /** And fewer rows in the upper part are outliers, not a plot. */
-const LEAST_PLANTED = 10;
+export const LEAST_PLANTED = 10;
 /**
  * A label whose spread stands out among the labels this far needs no more than this share of the gain: a net that learnt
  * its classes badly has wide groups, which overlap. On 18 clean sets (made pictures and CIFAR-10) no label's z was above
@@ -86,20 +94,24 @@ export const MANY_LABELS = 3;
 const CORROBORATED = { separation: 2 / 2.8, gain: 2, z: 6, share: 0.3, labels: MANY_LABELS };
 const TOGETHER = { separation: 1 / 2.8, gain: 2 };
 /**
+ * Rows that a trigger brought under a label come from every other one; clean rows that lose their margin are confused with one
+ * or two. Where the upper part comes from this share of the labels, parts that hardly stand apart are a verdict, by twice the
+ * gain. A label of ten or more that can be judged; among fewer a confusion may well be with most of them.
+ */
+const SCATTERED = { separation: 0.5, gain: 2, origins: 0.8 };
+/**
  * From these shares of the thresholds on a label that is not called attacked comes near it. Clean labels do, too: at
  * most 6 of 160 in 16 small clean sets, trained twice.
  */
 const NEAR = { separation: 0.9, gain: 0.2 };
-
-/** Below this probability of being planted a row of a doubted label counts as surely clean. */
-const CLEAR_POSTERIOR = 0.05;
 
 /**
  * A label is attacked when its scores fall into two groups: the parts of a mixture stand apart *and* two parts explain
  * the scores clearly better than one. Either alone would accuse clean labels: a mixture splits any sample, sometimes far
  * apart for a handful of rows (no gain), and a skewed sample gains from two overlapping parts (no separation). The upper
  * part are the suspects. Where a second sign agrees less will do: where the label's spread stands out among the labels' (a
- * robust z; it sees a label from 25 % of planted rows on), or where many labels are alike.
+ * robust z; it sees a label from 25 % of planted rows on), where the upper part would be rows of all other labels, or where
+ * many labels are alike.
  */
 export function judge(scores: RowScores, labels: Int32Array, classes: number, settings: PurifySettings): Judgement {
   const { judged, score } = scores;
@@ -116,7 +128,6 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
   const comparable = enough.filter(Boolean).length >= OUTLIER.labels;
   const near: number[] = [];
   const suspects: Suspect[] = [];
-  const clear = new Uint8Array(labels.length);
   const fits = groups.map((rows, label) => {
     const mixture = enough[label] ? twoComponentMixture(values[label] as number[]) : null;
     const posteriors = mixture === null ? [] : rows.map((row) => mixture.posterior(score[row] as number));
@@ -127,16 +138,19 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
       (separation ?? 0) > least.separation * settings.verdictSeparation &&
       (gain ?? 0) > least.gain * settings.verdictGain &&
       planted >= LEAST_PLANTED;
-    return { posteriors, planted, separation, gain, beyond };
+    const upper = rows.filter((_, i) => (posteriors[i] ?? 0) >= settings.suspectPosterior);
+    const likely = upper.map((row) => scores.alternative[row] as number);
+    return { posteriors, planted, separation, gain, origins: originsOf(likely, label, counts), beyond };
   });
   const alike = fits.filter(({ beyond }) => beyond(CORROBORATED)).length;
   const together = alike >= Math.max(CORROBORATED.labels, CORROBORATED.share * enough.filter(Boolean).length);
   const verdicts = groups.map((rows, label): LabelVerdict => {
-    const { posteriors, planted, separation, gain, beyond } = fits[label] as (typeof fits)[number];
+    const { posteriors, planted, separation, gain, origins, beyond } = fits[label] as (typeof fits)[number];
     const z = comparable ? (zs[label] as number) : 0;
     const attacked =
       beyond({ separation: 1, gain: z > OUTLIER.z ? OUTLIER.gain : 1 }) ||
       (beyond(CORROBORATED) && z > CORROBORATED.z) ||
+      (comparable && beyond(SCATTERED) && (origins ?? 0) >= SCATTERED.origins) ||
       (together && beyond(TOGETHER));
     if (beyond(NEAR)) near.push(label);
     if (attacked) {
@@ -155,6 +169,7 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
       z: zs[label] as number,
       separation,
       gain,
+      origins,
       attacked,
       plantedShare: attacked && total > 0 ? planted / total : 0,
     };
@@ -162,25 +177,48 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
   // A trigger in many labels is likely in those too that it could not be shown of.
   const many = verdicts.filter(({ attacked }) => attacked).length >= MANY_LABELS;
   const doubted = verdicts.map(({ attacked, separation }) => attacked || (many && separation !== null));
+  const probability = new Float32Array(labels.length);
   groups.forEach((rows, label) => {
     if (!doubted[label]) return;
     const { posteriors } = fits[label] as (typeof fits)[number];
     rows.forEach((row, i) => {
-      if ((posteriors[i] as number) < CLEAR_POSTERIOR) clear[row] = 1;
+      probability[row] = posteriors[i] as number;
     });
   });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
   const verdict = summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null);
-  const { limits, unsure } = scores;
+  return { doubted, planted: probability, labels: verdicts, suspects, verdict: standingOn(verdict, scores) };
+}
+
+/** The verdict with the limits that it stands on, and in its words what those are. */
+function standingOn(verdict: Verdict, { limits, unsure }: Pick<Verdict, 'limits' | 'unsure'>): Verdict {
   return {
-    ...{ doubted, clear, labels: verdicts, suspects },
-    verdict: {
-      ...verdict,
-      ...(limits && { limits }),
-      ...(unsure && { unsure }),
-      text: `${limits === 'extrapolated' ? 'by extrapolated limits: ' : ''}${verdict.text}${unsureText(unsure)}`,
-    },
+    ...verdict,
+    ...(limits && { limits }),
+    ...(unsure && { unsure }),
+    text: `${limits === 'extrapolated' ? 'by extrapolated limits: ' : ''}${verdict.text}${unsureText(unsure)}`,
   };
+}
+
+/** The verdict of labels whose suspects were found again: the same labels are attacked, by other shares of their rows. */
+export function restated(verdict: Verdict, labels: readonly LabelVerdict[]): Verdict {
+  return standingOn(summarise(labels, [], true), verdict);
+}
+
+/** `LabelVerdict.origins` of rows with these likely labels. */
+function originsOf(likely: readonly number[], label: number, counts: readonly number[]): number | null {
+  if (likely.length === 0 || counts.every((count, other) => count === 0 || other === label)) return null;
+  const shares = new Array<number>(counts.length).fill(0);
+  for (const other of likely) shares[other] = (shares[other] as number) + 1;
+  return perplexity(shares) / perplexity(counts.map((count, other) => (other === label ? 0 : count)));
+}
+
+/** exp(−Σ p ln p) of counts that are not all 0: in how many equal parts they are spread alike. */
+function perplexity(counts: readonly number[]): number {
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  return Math.exp(
+    counts.reduce((sum, count) => (count === 0 ? sum : sum - (count / total) * Math.log(count / total)), 0),
+  );
 }
 
 /** Robust z of the labels that can be judged, among themselves; 0 for the others. */
