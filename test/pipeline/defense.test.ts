@@ -226,6 +226,63 @@ test(
   PATIENCE,
 );
 
+describe('the suspects, found again by the fitted bounds', () => {
+  const QUICK = {
+    purify: { count: 400 },
+    holdout: 300,
+    clip: { steps: 80, batchSize: 16, suspectBatchSize: 16 },
+    tune: { epochs: 5, batchSize: 50, draws: 1 },
+  } as const;
+  const planted = () => new Set(attacked.set.truth.poisoned);
+  const rightOf = (rows: readonly { readonly row: number }[]) => rows.filter(({ row }) => planted().has(row)).length;
+
+  test(
+    'are told from clean rows better than by the limits, and are neither kept nor held out',
+    async () => {
+      const { victim, set } = attacked;
+      using once = await padFt(victim, set.train, { ...QUICK, rejudge: 0 });
+      using again = await padFt(victim, set.train, QUICK);
+      const [before, after] = [once.purification, again.purification];
+      expect(before.labels[0]?.rejudged).toBeUndefined();
+      expect(after.labels[0]?.separation).toBe(before.labels[0]?.separation);
+      expect(after.labels[0]?.rejudged?.separation).toBeGreaterThan(before.labels[0]?.separation ?? 0);
+      expect(after.verdict.attacked).toEqual([0]);
+      // Rows that the victim classifies as labelled are all that can be found.
+      const findable = set.truth.poisoned.filter((row) => before.correct[row] === 1).length;
+      expect(rightOf(after.suspects)).toBeGreaterThanOrEqual(rightOf(before.suspects));
+      expect(rightOf(after.suspects) / findable).toBeGreaterThan(0.9);
+      expect(rightOf(after.suspects) / after.suspects.length).toBeGreaterThan(0.9);
+      const suspected = new Set(after.suspects.map(({ row }) => row));
+      for (const rows of [after.purified, after.heldOut]) {
+        expect(rows.some((row) => suspected.has(row))).toBe(false);
+        expect(rows.length).toBeGreaterThan(200);
+      }
+      // The gate looks at these suspects.
+      using shown = await set.train.subset(Uint32Array.from(after.suspects, ({ row }) => row));
+      const kept = (await victim.predict(shown)).filter((label) => label === 0).length;
+      expect(again.gate.views[0]?.suspectsKept).toBeCloseTo(kept / after.suspects.length, 10);
+      expect(again.costs.map(({ stage }) => stage)).toEqual(['purify', 'clip', 'fine-tune']);
+    },
+    PATIENCE,
+  );
+
+  test(
+    'leave a D_c from elsewhere as it is',
+    async () => {
+      const { victim, set } = attacked;
+      // Planted rows among them, as in a random control; few, or the bounds would be fitted to the trigger.
+      const clean = Array.from({ length: 396 }, (_, i) => 7 * i + 1).filter((row) => !planted().has(row));
+      const rows = Uint32Array.from([...clean, ...set.truth.poisoned.slice(0, 4)]);
+      using result = await padFt(victim, set.train, QUICK, { purified: rows });
+      const { labels, suspects, purified } = result.purification;
+      expect(labels[0]?.rejudged).toBeDefined();
+      expect(suspects.some(({ row }) => rows.includes(row))).toBe(true);
+      expect(purified).toEqual(rows);
+    },
+    PATIENCE,
+  );
+});
+
 describe('the controllers of stage 2', () => {
   async function fitBounds(
     settings: Partial<ClipSettings>,

@@ -52,8 +52,12 @@ describe('either kind of limits', () => {
     count: ROWS,
     classes: CLASSES,
     labels: () => labels,
-    subset: async () => ({
+    subset: async (rows: Uint32Array) => ({
+      rows,
       disposed: false,
+      dispose() {
+        this.disposed = true;
+      },
       [Symbol.dispose]() {
         this.disposed = true;
       },
@@ -63,19 +67,21 @@ describe('either kind of limits', () => {
   /** A victim that loses, under limits below `tight`, the margin of a third of the rows of the labels below `planted`. */
   function victimOf({ tight, planted }: { readonly tight: number; readonly planted: number }) {
     const kinds: number[] = [];
-    const looks: number[] = [];
+    const looks: string[] = [];
+    const samples = new Set<Uint32Array>();
     const random = new Random(5);
     const noise = Float32Array.from({ length: ROWS }, () => 20 + random.normal());
     const victim = {
       device: 'cpu',
       // One channel: 2 in the middle, 3 at three quarters, so 4.4 is extrapolated; 9 is observed.
       activationRanges: async (
-        sample: { readonly disposed: boolean },
+        sample: { readonly disposed: boolean; readonly rows: Uint32Array },
         { quantile: q }: { readonly quantile: number },
       ) => {
         await nextTurn();
         expect(sample.disposed).toBe(false);
-        looks.push(q);
+        samples.add(sample.rows);
+        looks.push(`${samples.size} ${q}`);
         return Float32Array.of(q === 0.5 ? 2 : q === 0.75 ? 3 : 9);
       },
       score: async (_: unknown, options: { readonly limits?: { readonly values: Float32Array } }) => {
@@ -89,14 +95,14 @@ describe('either kind of limits', () => {
         return { logOdds, predicted: labels, alternative: labels, sce: logOdds };
       },
     } as unknown as Model;
-    return { victim, kinds, looks };
+    return { victim, kinds, looks, samples };
   }
 
   async function limitsUsed(
     made: { readonly tight: number; readonly planted: number },
     limits: PadFtSettings['purify']['limits'] = 'either',
   ) {
-    const { victim, kinds, looks } = victimOf(made);
+    const { victim, kinds, looks, samples } = victimOf(made);
     const { clip, purify } = PRESETS.default;
     const settings = { ...purify, limits, statistic: 'mean' as const };
     const scores = await scoreCrossLabel({ victim, data, settings, clip, seed: 0, holdout: 0, evaluation: {} });
@@ -105,6 +111,12 @@ describe('either kind of limits', () => {
     expect(text.includes('extrapolated limits alone accuse')).toBe(unsure !== undefined);
     // Whatever is asked for, no range is measured twice.
     expect(new Set(looks).size).toBe(looks.length);
+    // Of the rows that lose their margin the first sample has its share, the one that many labels make for none.
+    const losers = [...samples].map(
+      (rows) => rows.filter((row) => row % CLASSES < made.planted && row % 30 < CLASSES).length,
+    );
+    expect(losers[0]).toBeGreaterThan(100);
+    expect(losers.slice(1)).toEqual(limits === 'either' && used === 'extrapolated' ? [0] : []);
     return { kinds: kinds.map((limit) => (limit === 9 ? 'observed' : 'extrapolated')), attacked, used, unsure };
   }
 
@@ -119,14 +131,14 @@ describe('either kind of limits', () => {
     [
       'extrapolated ones find several labels',
       { tight: 5, planted: 4 },
-      ['observed', 'extrapolated'],
+      ['observed', 'extrapolated', 'extrapolated'],
       [0, 1, 2, 3],
       'extrapolated',
     ],
     [
       'extrapolated ones find three labels',
       { tight: 5, planted: 3 },
-      ['observed', 'extrapolated'],
+      ['observed', 'extrapolated', 'extrapolated'],
       [0, 1, 2],
       'extrapolated',
     ],

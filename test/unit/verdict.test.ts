@@ -50,7 +50,7 @@ const CLEAN: Group = { clean: 300 };
 describe('the verdict', () => {
   it('calls labels attacked whose scores fall into two groups, and names the upper one row by row', () => {
     const groups = [CLEAN, { clean: 300, planted: 60 }, CLEAN, { clean: 200, planted: 200 }];
-    const { verdict, labels, suspects, clear, planted, scores } = judged(groups);
+    const { verdict, labels, suspects, probability, planted, scores } = judged(groups);
     expect(verdict).toEqual({
       attacked: [1, 3],
       near: [],
@@ -71,20 +71,20 @@ describe('the verdict', () => {
     }
     const posteriors = suspects.map(({ posterior }) => posterior);
     expect(posteriors).toEqual([...posteriors].sort((a, b) => b - a));
-    // Clear rows are rows of attacked labels, none of them planted; of labels that are not attacked nothing is said.
-    expect(clear.reduce((sum, one) => sum + one, 0)).toBeGreaterThan(450);
-    clear.forEach((one, row) => {
-      if (one === 1) expect([1, 3]).toContain(row < 300 ? 0 : row < 660 ? 1 : row < 960 ? 2 : 3);
-      if (one === 1) expect(planted[row]).toBe(false);
+    // Of the attacked labels' rows the planted ones are surely so and the others surely not; of other labels nothing is said.
+    probability.forEach((value, row) => {
+      const own = (row >= 300 && row < 660) || row >= 960;
+      expect(value).toBeCloseTo(own && planted[row] ? 1 : 0, 1);
+      if (!own) expect(value).toBe(0);
     });
   });
 
   it('accuses no label of clean scores, whichever way they are drawn', () => {
     for (let seed = 0; seed < 20; seed++) {
-      const { verdict, suspects, clear, labels } = judged([CLEAN, CLEAN, CLEAN], { seed });
+      const { verdict, suspects, probability, labels } = judged([CLEAN, CLEAN, CLEAN], { seed });
       expect(verdict).toEqual({ attacked: [], near: [], text: 'no evidence of a backdoor' });
       expect(suspects).toEqual([]);
-      expect(clear.includes(1)).toBe(false);
+      expect(probability.every((value) => value === 0)).toBe(true);
       expect(labels.map(({ plantedShare }) => plantedShare)).toEqual([0, 0, 0]);
     }
   });
@@ -134,6 +134,44 @@ describe('the verdict', () => {
     const right = many.suspects.filter(({ row }) => many.planted[row]).length;
     expect(right / many.suspects.length).toBeGreaterThan(0.9);
     expect(right).toBeGreaterThan(200);
+  });
+
+  it('takes overlapping parts for a sign where the upper one would be rows of all other labels', () => {
+    // `among` of ten labels in all: the labels that rows lose their own to, in turn.
+    const found = (among: number, others = 9, group = blurred) => {
+      const made = madeScores([group, ...new Array<Group>(others).fill(CLEAN)], { seed: 3 });
+      const alternative = made.labels.map((label, row) => (label + 1 + (row % among)) % made.classes);
+      return judge({ ...made.scores, alternative }, made.labels, made.classes, SETTINGS);
+    };
+    const all = found(9);
+    expect(all.verdict.attacked).toEqual([0]);
+    expect(all.labels[0]?.origins).toBeGreaterThan(0.95);
+    expect(all.suspects.length).toBeGreaterThan(70);
+    // A label that is confused with a few others is a class that is hard to tell from them.
+    for (const among of [1, 3, 6]) {
+      const few = found(among);
+      expect(few.verdict.attacked).toEqual([]);
+      expect(few.labels[0]?.origins).toBeCloseTo(among / 9, 1);
+    }
+    // Among nine labels it says nothing, nor where the gain is small.
+    expect(found(8, 8).labels[0]?.origins).toBeGreaterThan(0.95);
+    expect(found(8, 8).verdict.attacked).toEqual([]);
+    const faint = found(9, 9, { clean: 2850, planted: 150, at: 4, width: 2 });
+    expect(faint.labels[0]?.origins).toBeGreaterThan(0.8);
+    expect(faint.labels[0]?.gain).toBeLessThan(2 * SETTINGS.verdictGain);
+    expect(faint.verdict.attacked).toEqual([]);
+  });
+
+  it('counts origins against the labels as the set has them', () => {
+    // Label 1 is four times as large as each other one, and so is its share of what the upper part would be.
+    const groups = [blurred, { clean: 1200 }, ...new Array<Group>(8).fill(CLEAN)];
+    const made = madeScores(groups, { seed: 3 });
+    const shares = [1, 1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+    const alternative = made.labels.map((label, row) => (label + (shares[row % 12] as number)) % made.classes);
+    const { labels, verdict } = judge({ ...made.scores, alternative }, made.labels, made.classes, SETTINGS);
+    expect(labels[0]?.origins).toBeGreaterThan(0.95);
+    expect(labels[0]?.origins).toBeLessThan(1.05);
+    expect(verdict.attacked).toEqual([0]);
   });
 
   it('compares spreads with those of labels that can be judged', () => {
@@ -284,6 +322,26 @@ describe('the rows that are kept', () => {
     expect(two.planted).toBeGreaterThan(15);
     expect(three.planted).toBeLessThan(10);
     expect(three.clean).toBeGreaterThan(80);
+  });
+
+  it('hold rows of an attacked label back by how likely they are clean, and no suspect', () => {
+    const near: Group = { clean: 3000, planted: 1000, at: 4.5 };
+    const { scores, labels, classes, planted } = madeScores([near, CLEAN], { seed: 2 });
+    const { probability } = judge(scores, labels, classes, SETTINGS);
+    const found = selectRows(scores, labels, classes, SETTINGS, { count: labels.length, seed: 0 });
+    expect(found.verdict.attacked).toEqual([0]);
+    const held = found.heldOut.filter((row) => labels[row] === 0);
+    const doubtful = (rows: Iterable<number>) =>
+      Array.from(rows).filter((row) => (probability[row] ?? 0) > 0.2 && (probability[row] ?? 0) < 0.8);
+    const all = doubtful(labels.keys());
+    expect(all.length).toBeGreaterThan(40);
+    // Half of what is likely clean: of the doubtful ones about a quarter in all, and most of those are clean.
+    const drawn = doubtful(held);
+    expect(drawn.length / all.length).toBeGreaterThan(0.1);
+    expect(drawn.length / all.length).toBeLessThan(0.45);
+    const suspects = new Set(found.suspects.map(({ row }) => row));
+    expect(held.some((row) => suspects.has(row))).toBe(false);
+    expect(held.filter((row) => planted[row]).length / held.length).toBeLessThan(0.02);
   });
 
   it('hold rows of a label back that has too few to be judged, as they are', () => {

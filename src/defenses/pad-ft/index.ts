@@ -11,8 +11,7 @@ import { optionsForData, type PadFtOptions, type PadFtSettings, type PurifierNam
 import { costOf } from './outcome.js';
 import { PURIFIER_TABLE } from './purifiers.js';
 import { type HoldOut, type Purification, type RowScores, selectRows } from './purify.js';
-import { rejudge } from './rejudge.js';
-import type { Suspect } from './verdict.js';
+import { inTurns, rejudge } from './rejudge.js';
 
 /** What a defence reports while it works. */
 export interface DefenseProgress {
@@ -149,60 +148,34 @@ interface Found {
   readonly rows: StageRows;
 }
 
-/** Above this share of suspects that came or went the bounds are fitted again. */
-const CHANGED = 0.01;
+/** The victim with bounds, and how they were fitted. */
+interface Bounded {
+  readonly pad: Model;
+  readonly clipping: ClipResult;
+}
 
-/**
- * Bounds, and the suspects that they find, in turns: fitted bounds tell planted rows from clean ones better than limits do, and
- * better suspects make better bounds. It ends where hardly a suspect changes, after `settings.rejudge` turns at most; of the bounds
- * of two turns those are kept that cost less, seen with the later suspects.
- */
-async function bound(
-  input: BoundInput,
-  first: Found,
-): Promise<Found & { readonly pad: Model; readonly clipping: ClipResult }> {
+/** Bounds, and the suspects that they find, in turns; every model and data set made goes to `made`. */
+async function bound(input: BoundInput, first: Found): Promise<Found & Bounded> {
   const { victim, data, scores, settings, evaluation, made, keepsPurified } = input;
   const { maxAccDrop, accuracyPrice, seed } = settings;
   const quiet = withoutProgress(evaluation);
-  const fitTo = async ({ rows }: Found) => {
-    const pad = await victim.clone();
-    made.push(pad);
-    const more = { settings: settings.clip, maxAccDrop, accuracyPrice, seed, evaluation };
-    return { pad, clipping: await clip({ model: pad, ...rows, ...more }) };
-  };
-  let found = first;
-  const cost = async (pad: Model) => {
-    const seen = await viewStage('pad', pad, found.rows.heldOut, found.rows.suspects, quiet);
-    const { heldOutAccuracy: accuracy, suspectsKept } = seen;
-    return accuracy === null || suspectsKept === null ? null : costOf({ accuracy, suspectsKept }, accuracyPrice);
-  };
-  let best = await fitTo(found);
-  for (let turn = 0; turn < settings.rejudge && found.rows.suspects !== null; turn++) {
-    const before = found.purification;
-    const again = await rejudge({
-      found: before,
-      scores,
-      bounded: best.pad,
-      data,
-      settings: settings.purify,
-      evaluation: quiet,
-    });
-    const purification = keepsPurified ? { ...again, purified: before.purified } : again;
-    found = { purification, rows: await pickRows(data, purification, evaluation, made) };
-    if (changedShare(before.suspects, purification.suspects) <= CHANGED) break;
-    const next = await fitTo(found);
-    const [costBefore, costNow] = [await cost(best.pad), await cost(next.pad)];
-    if (costBefore === null || costNow === null || costNow <= costBefore) best = next;
-  }
-  return { ...found, ...best };
-}
-
-/** Of all that were suspects before or are now, the share that was or is one alone. */
-function changedShare(before: readonly Suspect[], now: readonly Suspect[]): number {
-  const rows = new Set(before.map(({ row }) => row));
-  const stayed = now.filter(({ row }) => rows.has(row)).length;
-  const all = before.length + now.length - stayed;
-  return all === 0 ? 0 : (all - stayed) / all;
+  return await inTurns<Found, Bounded>(first, settings.rejudge, {
+    async bound({ rows }) {
+      const pad = await victim.clone();
+      made.push(pad);
+      const more = { settings: settings.clip, maxAccDrop, accuracyPrice, seed, evaluation };
+      return { pad, clipping: await clip({ model: pad, ...rows, ...more }) };
+    },
+    async findAgain({ purification: found }, { pad }) {
+      const again = await rejudge({ found, scores, bounded: pad, data, settings: settings.purify, evaluation: quiet });
+      const purification = keepsPurified ? { ...again, purified: found.purified } : again;
+      return { purification, rows: await pickRows(data, purification, evaluation, made) };
+    },
+    async cost({ rows: { heldOut, suspects } }, { pad }) {
+      const { heldOutAccuracy: accuracy, suspectsKept } = await viewStage('pad', pad, heldOut, suspects, quiet);
+      return accuracy === null || suspectsKept === null ? null : costOf({ accuracy, suspectsKept }, accuracyPrice);
+    },
+  });
 }
 
 /**

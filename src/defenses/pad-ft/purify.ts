@@ -180,16 +180,10 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   if (attacked.length < MANY_LABELS) return attacked.length === 0 ? observed : { ...observed, unsure: attacked };
   // What was measured holds planted rows, since there are some in every label: measured again without those that may be, the
   // limits are the tighter ones of clean images, and labels that hardly stood apart do.
-  const surely = surelyClean(eligible, found);
-  if (countPerLabel(labels, data.classes, surely).some((left, label) => found.doubted[label] && left < LEAST_LEFT))
-    return first;
-  using clean = await measureOn(surely);
+  using clean = await measureOn(likelyClean(eligible, labels, found));
   const again = await under('extrapolated', clean);
   return judged(again).verdict.attacked.length < attacked.length ? first : again;
 }
-
-/** Where a doubted label keeps fewer rows that look clean nothing is measured on them: as many as `rowsPerLabel` asks at least. */
-const LEAST_LEFT = 8;
 
 /** A sample of the rows, and any observed quantile of every channel on it, for the labels but one. */
 interface Measured extends Disposable {
@@ -197,11 +191,21 @@ interface Measured extends Disposable {
 }
 
 /** Below this probability of being planted a row of a doubted label counts as surely clean. */
-const CLEAR_POSTERIOR = 0.05;
+const CLEAR_PROBABILITY = 0.05;
+/** Where less than this share of a doubted label is so, its parts say nothing about its rows. */
+const LEAST_CLEAR = 0.5;
 
-/** Eligible rows but those of doubted labels that may be planted. */
-function surelyClean(eligible: Uint8Array, { planted }: Pick<Judgement, 'planted'>): Uint8Array {
-  return eligible.map((one, row) => ((planted[row] as number) < CLEAR_POSTERIOR ? one : 0));
+/** Eligible rows; of doubted labels those that are surely clean. */
+function likelyClean(
+  eligible: Uint8Array,
+  labels: Int32Array,
+  { doubted, probability }: Pick<Judgement, 'doubted' | 'probability'>,
+): Uint8Array {
+  const clear = eligible.map((one, row) => ((probability[row] as number) < CLEAR_PROBABILITY ? one : 0));
+  const all = countPerLabel(labels, doubted.length, eligible);
+  const left = countPerLabel(labels, doubted.length, clear);
+  const told = doubted.map((one, label) => one && (left[label] as number) >= LEAST_CLEAR * (all[label] as number));
+  return eligible.map((one, row) => (told[labels[row] as number] ? (clear[row] as number) : one));
 }
 
 /**
@@ -313,7 +317,7 @@ export function selectRows(
   settings: PurifySettings,
   hold: HoldOut = { count: 0, seed: 0 },
 ): Purification {
-  const { doubted, planted, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
+  const { doubted, probability, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
   const correct = correctRows(scores.victim, labels);
   const candidates = Uint8Array.from(scores.eligible);
   // The paper's D_c are the rows of smallest loss, whatever they look like: its suspects, of large loss, stay where they are.
@@ -326,7 +330,9 @@ export function selectRows(
   const suspected = new Set(suspects.map(({ row }) => row));
   const chance = new Random(streamSeed(hold.seed, 'likely'));
   const known = Uint8Array.from(labels, (label, row) =>
-    doubted[label] && correct[row] === 1 && (suspected.has(row) || chance.uniform() < (planted[row] as number)) ? 0 : 1,
+    doubted[label] && correct[row] === 1 && (suspected.has(row) || chance.uniform() < (probability[row] as number))
+      ? 0
+      : 1,
   );
   const heldOut = drawHeldOut(labels, classes, known, candidates, hold);
   for (const row of heldOut) candidates[row] = 0;

@@ -66,3 +66,47 @@ export async function rejudge(input: RejudgeInput): Promise<Purification> {
     return { suspects: upper, figures: { plantedShare: upper.length / total, rejudged } };
   }
 }
+
+/** Above this share of suspects that came or went the bounds are fitted again. */
+const CHANGED = 0.01;
+
+/** What `inTurns` repeats. */
+export interface Turn<Found, Bounded> {
+  /** Fits bounds to what was found. */
+  readonly bound: (found: Found) => Promise<Bounded>;
+  /** Finds the suspects again by the bounds. */
+  readonly findAgain: (found: Found, bounded: Bounded) => Promise<Found>;
+  /** What the bounds cost, seen with what was found; null where that cannot be seen. */
+  readonly cost: (found: Found, bounded: Bounded) => Promise<number | null>;
+}
+
+/**
+ * Bounds, and the suspects that they find, in turns: fitted bounds tell planted rows from clean ones better than limits do, and
+ * better suspects make better bounds. It ends where hardly a suspect changes, after so many turns at most, or where there is no
+ * suspect; of the bounds of two turns those are kept that cost less with the later suspects, the later ones where that is not seen.
+ */
+export async function inTurns<Found extends { readonly purification: Pick<Purification, 'suspects'> }, Bounded>(
+  first: Found,
+  turns: number,
+  { bound, findAgain, cost }: Turn<Found, Bounded>,
+): Promise<Found & Bounded> {
+  let found = first;
+  let best = await bound(found);
+  for (let turn = 0; turn < turns && found.purification.suspects.length > 0; turn++) {
+    const before = found.purification.suspects;
+    found = await findAgain(found, best);
+    if (changedShare(before, found.purification.suspects) <= CHANGED) break;
+    const next = await bound(found);
+    const [costBefore, costNow] = [await cost(found, best), await cost(found, next)];
+    if (costBefore === null || costNow === null || costNow <= costBefore) best = next;
+  }
+  return { ...found, ...best };
+}
+
+/** Of all that were suspects before or are now, the share that was or is one alone. */
+function changedShare(before: readonly Suspect[], now: readonly Suspect[]): number {
+  const rows = new Set(before.map(({ row }) => row));
+  const stayed = now.filter(({ row }) => rows.has(row)).length;
+  const all = before.length + now.length - stayed;
+  return all === 0 ? 0 : (all - stayed) / all;
+}

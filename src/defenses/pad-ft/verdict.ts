@@ -63,7 +63,7 @@ export interface Judgement {
   /** Labels some of whose rows may be planted: those attacked, or every one that was judged where many are. */
   readonly doubted: readonly boolean[];
   /** Of the rows that a doubted label is judged by: the probability of being planted, in [0, 1]; 0 for all others. */
-  readonly planted: Float32Array;
+  readonly probability: Float32Array;
   readonly labels: readonly LabelVerdict[];
   readonly suspects: readonly Suspect[];
   readonly verdict: Verdict;
@@ -187,7 +187,7 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
   });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
   const verdict = summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null);
-  return { doubted, planted: probability, labels: verdicts, suspects, verdict: standingOn(verdict, scores) };
+  return { doubted, probability, labels: verdicts, suspects, verdict: standingOn(verdict, scores) };
 }
 
 /** The verdict with the limits that it stands on, and in its words what those are. */

@@ -1,0 +1,199 @@
+import { describe, expect, it } from 'vitest';
+import type { Dataset } from '../../src/dataset.js';
+import { PRESETS } from '../../src/defenses/pad-ft/options.js';
+import { type Purification, type RowScores, selectRows } from '../../src/defenses/pad-ft/purify.js';
+import { inTurns, rejudge } from '../../src/defenses/pad-ft/rejudge.js';
+import type { Suspect } from '../../src/defenses/pad-ft/verdict.js';
+import type { Model } from '../../src/model.js';
+import { Random } from '../../src/random.js';
+
+const CLASSES = 3;
+/** Rows of each label; of label 0 the last 100 are planted. */
+const ROWS = 400;
+const COUNT = CLASSES * ROWS;
+const labels = Int32Array.from({ length: COUNT }, (_, row) => Math.floor(row / ROWS));
+const isPlanted = (row: number) => row >= 300 && row < ROWS;
+const SETTINGS = { ...PRESETS.default.purify, count: 300, pool: 0 };
+/** Every row's log-odds under the victim: √(1 + 8) = 3. */
+const BEFORE = 8;
+
+/** Stage 1 with scores in which the planted rows of label 0 stand `apart` from the others. */
+function stageOne(apart: number) {
+  const random = new Random(7);
+  const score = Float32Array.from({ length: COUNT }, (_, row) => random.normal() + (isPlanted(row) ? apart : 0));
+  const eligible = new Uint8Array(COUNT).fill(1);
+  const logOdds = new Float32Array(COUNT).fill(BEFORE);
+  const alternative = labels.map((label, row) => (label + 1 + (row % 2)) % CLASSES);
+  const victim = { logOdds, sce: logOdds, predicted: labels, alternative };
+  const scores: RowScores = { score, eligible, judged: eligible, alternative, victim };
+  return { scores, found: selectRows(scores, labels, CLASSES, SETTINGS, { count: 300, seed: 0 }) };
+}
+
+const data = {
+  count: COUNT,
+  classes: CLASSES,
+  labels: () => labels,
+  subset: async (rows: Uint32Array) => ({ rows, [Symbol.dispose]() {} }),
+} as unknown as Dataset;
+
+/** The victim under bounds that cost a row `drop` of its score, more or less. */
+function boundedBy(drop: (row: number) => number) {
+  const scored: number[][] = [];
+  const random = new Random(9);
+  const bounded = {
+    device: 'cpu',
+    score: async ({ rows }: { readonly rows: Uint32Array }) => {
+      scored.push(Array.from(rows));
+      return { logOdds: Float32Array.from(rows, (row) => BEFORE - 3 * (drop(row) + 0.1 * random.normal())) };
+    },
+  } as unknown as Model;
+  return { bounded, scored };
+}
+
+function again({ scores, found }: ReturnType<typeof stageOne>, bounded: Model): Promise<Purification> {
+  return rejudge({ found, scores, bounded, data, settings: SETTINGS, evaluation: {} });
+}
+
+const rowsOf = (suspects: readonly Suspect[]) => suspects.map(({ row }) => row).sort((a, b) => a - b);
+const PLANTED = Array.from({ length: 100 }, (_, i) => 300 + i);
+
+describe('suspects found again', () => {
+  it('are the rows of attacked labels that the bounds cost their label', async () => {
+    const one = stageOne(4.5);
+    expect(one.found.verdict.attacked).toEqual([0]);
+    // Overlapping scores: some planted rows are missed, some clean ones suspected.
+    expect(rowsOf(one.found.suspects)).not.toEqual(PLANTED);
+    const { bounded, scored } = boundedBy((row) => (isPlanted(row) ? 2 : 0));
+    const found = await again(one, bounded);
+    // The label's rows alone are scored.
+    expect(scored).toEqual([Array.from({ length: ROWS }, (_, row) => row)]);
+    expect(rowsOf(found.suspects)).toEqual(PLANTED);
+    for (const { row, givenLabel, posterior, likelyLabel } of found.suspects) {
+      expect([givenLabel, likelyLabel]).toEqual([0, one.scores.alternative[row]]);
+      expect(posterior).toBeGreaterThanOrEqual(SETTINGS.suspectPosterior);
+    }
+    const [label] = found.labels;
+    expect(label).toMatchObject({ attacked: true, plantedShare: 0.25, separation: one.found.labels[0]?.separation });
+    // drop / √(1 + 8): two Gaussians of deviation 0.1, 2 apart. D = 2 / 0.1 · √(2 / 2), of the mixture's own estimates.
+    expect(label?.rejudged?.separation).toBeGreaterThan(15);
+    expect(label?.rejudged?.separation).toBeLessThan(25);
+    expect(label?.rejudged?.gain).toBeGreaterThan(1);
+    expect(found.labels.slice(1)).toEqual(one.found.labels.slice(1));
+    expect(found.verdict).toEqual({ attacked: [0], near: [], text: 'label 0: 25 % of its rows look planted' });
+    // What is suspected is neither kept nor held out; nothing else has moved.
+    for (const rows of ['purified', 'heldOut'] as const) {
+      expect(found[rows]).toEqual(one.found[rows].filter((row) => !isPlanted(row)));
+      expect(found[rows].length).toBeGreaterThan(250);
+    }
+    expect(found.heldOut.length).toBeLessThan(one.found.heldOut.length);
+    expect([found.score, found.order, found.correct]).toEqual([one.found.score, one.found.order, one.found.correct]);
+  });
+
+  it('stay where the bounds tell the parts no further apart, or hardly a row', async () => {
+    const one = stageOne(8);
+    for (const drop of [
+      // Next to nothing.
+      (row: number) => (isPlanted(row) ? 0.3 : 0),
+      // Nine rows, far off.
+      (row: number) => (row < 9 ? 5 : 0),
+    ]) {
+      const found = await again(one, boundedBy(drop).bounded);
+      expect(found.suspects).toEqual(one.found.suspects);
+      expect(found.labels).toEqual(one.found.labels);
+      expect(found.purified).toEqual(one.found.purified);
+    }
+  });
+
+  it('are not worse than those of an earlier turn', async () => {
+    const one = stageOne(4.5);
+    const good = await again(one, boundedBy((row) => (isPlanted(row) ? 2 : 0)).bounded);
+    // Further apart than stage 1 has them, and less than the first turn.
+    const third = await again({ ...one, found: good }, boundedBy((row) => (row < 150 ? 1 : 0)).bounded);
+    expect(third.suspects).toEqual(good.suspects);
+    expect(third.labels).toEqual(good.labels);
+  });
+
+  it('leave every label a row in D_c', async () => {
+    const one = stageOne(4.5);
+    const kept = new Set(one.found.purified);
+    const found = await again(one, boundedBy((row) => (kept.has(row) ? 2 : 0)).bounded);
+    expect(found).toBe(one.found);
+  });
+
+  it('keep the limits that the verdict stands on, in its words too', async () => {
+    const one = stageOne(4.5);
+    const verdict = { ...one.found.verdict, limits: 'extrapolated' as const };
+    const { bounded } = boundedBy((row) => (isPlanted(row) ? 2 : 0));
+    const found = await again({ ...one, found: { ...one.found, verdict } }, bounded);
+    expect(found.verdict).toEqual({
+      ...{ attacked: [0], near: [], limits: 'extrapolated' },
+      text: 'by extrapolated limits: label 0: 25 % of its rows look planted',
+    });
+  });
+});
+
+describe('turns of bounds and suspects', () => {
+  interface Fake {
+    readonly purification: { readonly suspects: readonly Suspect[] };
+    readonly name: string;
+  }
+  const suspectsOf = (first: number, count: number) =>
+    Array.from({ length: count }, (_, i) => ({ row: first + i, givenLabel: 0, posterior: 1, likelyLabel: 1 }));
+  const make = (name: string, first: number, count: number): Fake => ({
+    name,
+    purification: { suspects: suspectsOf(first, count) },
+  });
+
+  async function run(found: readonly Fake[], turns: number, costs: Readonly<Record<string, number | null>> = {}) {
+    const log: string[] = [];
+    let at = 0;
+    let fitted = 0;
+    const result = await inTurns<Fake, { readonly bounds: string }>(found[0] as Fake, turns, {
+      bound: async ({ name }) => {
+        fitted++;
+        log.push(`bound ${name}`);
+        return { bounds: `b${fitted}` };
+      },
+      findAgain: async (_, { bounds }) => {
+        at++;
+        log.push(`find by ${bounds}`);
+        return found[at] as Fake;
+      },
+      cost: async ({ name }, { bounds }) => costs[`${name} ${bounds}`] ?? null,
+    });
+    return { log, name: result.name, bounds: result.bounds };
+  }
+
+  it('end where hardly a suspect changes: the bounds are not fitted again', async () => {
+    // 1 of 100 more is a change of 1 / 101, 2 more of 2 / 102.
+    expect(await run([make('one', 0, 100), make('two', 0, 101)], 2)).toEqual({
+      ...{ log: ['bound one', 'find by b1'], name: 'two', bounds: 'b1' },
+    });
+    expect(await run([make('one', 0, 100), make('two', 0, 102), make('three', 0, 102)], 2)).toEqual({
+      ...{ log: ['bound one', 'find by b1', 'bound two', 'find by b2'], name: 'three', bounds: 'b2' },
+    });
+    // Other rows, as many as before.
+    expect((await run([make('one', 0, 100), make('two', 50, 100), make('three', 50, 100)], 2)).bounds).toBe('b2');
+  });
+
+  it('are as many as asked for at most, and none without suspects', async () => {
+    const changing = [make('one', 0, 100), make('two', 50, 100), make('three', 0, 100), make('four', 50, 100)];
+    expect((await run(changing, 0)).log).toEqual(['bound one']);
+    expect((await run(changing, 1)).log).toEqual(['bound one', 'find by b1', 'bound two']);
+    expect((await run(changing, 2)).log).toEqual([
+      ...['bound one', 'find by b1', 'bound two', 'find by b2', 'bound three'],
+    ]);
+    expect((await run([make('one', 0, 0)], 2)).log).toEqual(['bound one']);
+  });
+
+  it('keep the bounds that cost less with the later suspects', async () => {
+    const found = [make('one', 0, 100), make('two', 50, 100), make('three', 50, 100)];
+    const dearer = await run(found, 2, { 'two b1': 1, 'two b2': 2 });
+    expect(dearer).toEqual({
+      ...{ log: ['bound one', 'find by b1', 'bound two', 'find by b1'], name: 'three', bounds: 'b1' },
+    });
+    expect((await run(found, 2, { 'two b1': 2, 'two b2': 1 })).bounds).toBe('b2');
+    expect((await run(found, 2, { 'two b1': 1, 'two b2': 1 })).bounds).toBe('b2');
+    expect((await run(found, 2, { 'two b1': null, 'two b2': 1 })).bounds).toBe('b2');
+  });
+});
