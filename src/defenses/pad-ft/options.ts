@@ -43,7 +43,8 @@ export interface PurifySettings {
    * as if they were normal: then up to a quarter of those rows may be planted themselves, as under all-to-all, and the
    * limits stay. Tighter limits cost clean rows their margin too: a net that learnt little is judged worse by them.
    * `either` is observed, and extrapolated where no label is called attacked by what is observed and three or more are by
-   * what is extrapolated; that costs the scoring passes of both where the first finds nothing.
+   * what is extrapolated; that costs the scoring passes of both where the first finds nothing, and those of the second twice where
+   * three are, since the limits are measured again on rows that look clean then.
    */
   readonly limits: (typeof LIMITS)[number];
   /** cross-label: the statistic of a channel's map that is limited; `both` scores under each and takes the worse. */

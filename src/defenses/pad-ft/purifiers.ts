@@ -32,7 +32,7 @@ export const PURIFIER_TABLE: Readonly<Record<PurifierName, Purifier>> = {
     units({ purify }, { rows, classes }) {
       const statistics = purify.statistic === 'both' ? 2 : 1;
       const sample = Math.min(rows, classes * purify.rowsPerLabel);
-      // One look at the sample for what is observed, three for what is extrapolated; both at most.
+      // One look at the sample for what is observed, three for what is extrapolated; both, as a clean set takes.
       const looks = purify.limits === 'observed' ? 1 : 3;
       return rows + statistics * ((purify.limits === 'either' ? 2 : 1) * rows + looks * sample);
     },
