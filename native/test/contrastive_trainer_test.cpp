@@ -164,9 +164,11 @@ CASE("contrastive", "bfloat16 keeps float32 weights and learns") {
   auto options = epoch_options(1);
   options.precision = Precision::bf16;
   const auto first = trainer.epoch(data, options, Control());
-  ContrastiveEpochResult last;
-  for (options.seed = 2; options.seed < 10; ++options.seed) last = trainer.epoch(data, options, Control());
+  for (options.seed = 2; options.seed < 10; ++options.seed) trainer.epoch(data, options, Control());
   EXPECT(network->flat_weights().scalar_type() == at::kFloat);
+  // The first epoch's views again: from other ones the loss of 32 rows goes up and down by more than it falls.
+  options.seed = 1;
+  const auto last = trainer.epoch(data, options, Control());
   EXPECT(last.loss < first.loss);
 }
 

@@ -94,7 +94,7 @@ export const DEFENSE_GROUP: SettingGroup<DefenseSettings> = {
     maxAccDrop: { help: 'most accuracy a stage may lose on them, as a fraction' },
     accuracyPrice: { help: 'points of suspects that a point of their accuracy must buy' },
     rejudge: {
-      help: 'find the suspects again by what the fitted bounds cost each row, and fit again, so often at most',
+      help: 'times at most that the suspects are found again by the fitted bounds, and those fitted again; 0 is off',
     },
     always: { help: 'repair even when no label is called attacked' },
   },

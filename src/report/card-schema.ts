@@ -140,6 +140,7 @@ const clipping = object<ClipResult>({
   ),
   step: count,
   floor: nullable(finite),
+  turn: optional(count),
 });
 
 const tuneView = object<TuneView>({ loss: finite, accuracy: fraction });

@@ -241,6 +241,11 @@ function detectionNotes(row: DetectionRow): string[] {
 
 function rowNotes(row: CardRow): string[] {
   const said = [`${row.name}: ${row.verdict.text}; ${row.reason}`];
+  const again = row.verdict.labels.filter(({ rejudged }) => rejudged).map(({ label }) => label);
+  if (again.length > 0)
+    said.push(
+      `${row.name}: suspects of ${again.map((label) => `label ${label}`).join(', ')} found again by the fitted bounds; the AUROC is of the score before`,
+    );
   if (row.figures === null && row.views.every(({ heldOutAccuracy }) => heldOutAccuracy === null))
     said.push(`${row.name}: no rows were held out, so nothing is known of what the stages cost`);
   if (row.control === 'oracle')

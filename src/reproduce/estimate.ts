@@ -3,6 +3,7 @@ import { HELD_OUT_SHOWN } from '../defenses/pad-ft/clip.js';
 import type { PadFtSettings } from '../defenses/pad-ft/index.js';
 import { scoringKey } from '../defenses/pad-ft/index.js';
 import { scoringUnits } from '../defenses/pad-ft/purifiers.js';
+import { rejudges } from '../defenses/pad-ft/rejudge.js';
 import { clippingUnits, TRAINING_UNITS, tuningUnits } from '../defenses/units.js';
 import { TRAIN_DEFAULTS } from '../train.js';
 import type { CellGroup, DefenseCell, MethodCell, VictimCell } from './cells.js';
@@ -50,7 +51,9 @@ function evaluationUnits({ rate }: Pick<VictimCell, 'rate'>, testRows: number): 
 /** Units of stages 2 and 3 and of judging them; a gate that repairs nothing spends less. */
 export function repairUnits(settings: PadFtSettings, cell: Pick<VictimCell, 'rate'>, { testRows }: DataSize): number {
   const { clip, tune, purify, holdout } = settings;
-  const clipping = clippingUnits(clip, purify.count, Math.min(holdout, HELD_OUT_SHOWN));
+  // Suspects that are found again have bounds fitted twice, as a rule.
+  const fits = rejudges(settings) ? 2 : 1;
+  const clipping = fits * clippingUnits(clip, purify.count, Math.min(holdout, HELD_OUT_SHOWN));
   return clipping + tuningUnits(tune, purify.count) + 3 * holdout + 2 * evaluationUnits(cell, testRows);
 }
 

@@ -64,8 +64,17 @@ describe('either kind of limits', () => {
     }),
   } as unknown as Dataset;
 
+  interface Made {
+    readonly tight: number;
+    readonly planted: number;
+    /** Median and third quartile on the second sample, of rows that look clean: 4 is extrapolated from 1.6 and 2.6. */
+    readonly second?: readonly [number, number];
+    /** So many labels lose theirs to the limits of the first sample already. */
+    readonly early?: number;
+  }
+
   /** A victim that loses, under limits below `tight`, the margin of a third of the rows of the labels below `planted`. */
-  function victimOf({ tight, planted }: { readonly tight: number; readonly planted: number }) {
+  function victimOf({ tight, planted, second = [1.6, 2.6], early = 0 }: Made) {
     const kinds: number[] = [];
     const looks: string[] = [];
     const samples = new Set<Uint32Array>();
@@ -82,14 +91,16 @@ describe('either kind of limits', () => {
         expect(sample.disposed).toBe(false);
         samples.add(sample.rows);
         looks.push(`${samples.size} ${q}`);
-        return Float32Array.of(q === 0.5 ? 2 : q === 0.75 ? 3 : 9);
+        const [middle, quartile] = samples.size === 2 ? second : [2, 3];
+        return Float32Array.of(q === 0.5 ? middle : q === 0.75 ? quartile : 9);
       },
       score: async (_: unknown, options: { readonly limits?: { readonly values: Float32Array } }) => {
         const limit = options.limits?.values[0] ?? Number.POSITIVE_INFINITY;
         if (options.limits !== undefined) kinds.push(limit);
         const logOdds = noise.map((value, row) => {
           const label = labels[row] as number;
-          const loses = limit < tight && label < planted && row % 30 < CLASSES;
+          const held = limit < tight || (limit < 5 && label < early);
+          const loses = held && label < planted && row % 30 < CLASSES;
           return limit === Number.POSITIVE_INFINITY ? value : (loses ? -20 : value) + 0.1 * random.normal();
         });
         return { logOdds, predicted: labels, alternative: labels, sce: logOdds };
@@ -98,10 +109,7 @@ describe('either kind of limits', () => {
     return { victim, kinds, looks, samples };
   }
 
-  async function limitsUsed(
-    made: { readonly tight: number; readonly planted: number },
-    limits: PadFtSettings['purify']['limits'] = 'either',
-  ) {
+  async function limitsUsed(made: Made, limits: PadFtSettings['purify']['limits'] = 'either') {
     const { victim, kinds, looks, samples } = victimOf(made);
     const { clip, purify } = PRESETS.default;
     const settings = { ...purify, limits, statistic: 'mean' as const };
@@ -113,11 +121,12 @@ describe('either kind of limits', () => {
     expect(new Set(looks).size).toBe(looks.length);
     // Of the rows that lose their margin the first sample has its share, the one that many labels make for none.
     const losers = [...samples].map(
-      (rows) => rows.filter((row) => row % CLASSES < made.planted && row % 30 < CLASSES).length,
+      (rows) => rows.filter((row) => row % CLASSES < (made.early ?? made.planted) && row % 30 < CLASSES).length,
     );
     expect(losers[0]).toBeGreaterThan(100);
     expect(losers.slice(1)).toEqual(limits === 'either' && used === 'extrapolated' ? [0] : []);
-    return { kinds: kinds.map((limit) => (limit === 9 ? 'observed' : 'extrapolated')), attacked, used, unsure };
+    const named = kinds.map((limit) => (limit === 9 ? 'observed' : limit < 4.2 ? 'again' : 'extrapolated'));
+    return { kinds: named, attacked, used, unsure };
   }
 
   test.each([
@@ -131,14 +140,14 @@ describe('either kind of limits', () => {
     [
       'extrapolated ones find several labels',
       { tight: 5, planted: 4 },
-      ['observed', 'extrapolated', 'extrapolated'],
+      ['observed', 'extrapolated', 'again'],
       [0, 1, 2, 3],
       'extrapolated',
     ],
     [
       'extrapolated ones find three labels',
       { tight: 5, planted: 3 },
-      ['observed', 'extrapolated', 'extrapolated'],
+      ['observed', 'extrapolated', 'again'],
       [0, 1, 2],
       'extrapolated',
     ],
@@ -157,6 +166,20 @@ describe('either kind of limits', () => {
       [],
       'observed',
       [0],
+    ],
+    [
+      'what is measured again denies a fourth label its margin too',
+      { tight: 4.2, planted: 4, early: 3 },
+      ['observed', 'extrapolated', 'again'],
+      [0, 1, 2, 3],
+      'extrapolated',
+    ],
+    [
+      'what is measured again misses a label: the first scores stay',
+      { tight: 5, planted: 3, second: [8, 9] },
+      ['observed', 'extrapolated', 'observed'],
+      [0, 1, 2],
+      'extrapolated',
     ],
     ['neither finds anything', { tight: 0, planted: 4 }, ['observed', 'extrapolated'], [], 'observed'],
   ] as const)('%s', async (_, made, kinds, attacked, used, unsure = undefined) => {

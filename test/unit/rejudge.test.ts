@@ -1,18 +1,18 @@
 import { describe, expect, it } from 'vitest';
 import type { Dataset } from '../../src/dataset.js';
-import { PRESETS } from '../../src/defenses/pad-ft/options.js';
+import { type PadFtOptions, PRESETS, padFtSettings } from '../../src/defenses/pad-ft/options.js';
 import { type Purification, type RowScores, selectRows } from '../../src/defenses/pad-ft/purify.js';
-import { inTurns, rejudge } from '../../src/defenses/pad-ft/rejudge.js';
+import { inTurns, rejudge, rejudges } from '../../src/defenses/pad-ft/rejudge.js';
 import type { Suspect } from '../../src/defenses/pad-ft/verdict.js';
 import type { Model } from '../../src/model.js';
 import { Random } from '../../src/random.js';
 
 const CLASSES = 3;
-/** Rows of each label; of label 0 the last 100 are planted. */
-const ROWS = 400;
+/** Rows of each label; of label 0 the last 200 are planted. */
+const ROWS = 800;
 const COUNT = CLASSES * ROWS;
 const labels = Int32Array.from({ length: COUNT }, (_, row) => Math.floor(row / ROWS));
-const isPlanted = (row: number) => row >= 300 && row < ROWS;
+const isPlanted = (row: number) => row >= 600 && row < ROWS;
 const SETTINGS = { ...PRESETS.default.purify, count: 300, pool: 0 };
 /** Every row's log-odds under the victim: √(1 + 8) = 3. */
 const BEFORE = 8;
@@ -50,12 +50,16 @@ function boundedBy(drop: (row: number) => number) {
   return { bounded, scored };
 }
 
-function again({ scores, found }: ReturnType<typeof stageOne>, bounded: Model): Promise<Purification> {
-  return rejudge({ found, scores, bounded, data, settings: SETTINGS, evaluation: {} });
+function again(
+  { scores, found }: ReturnType<typeof stageOne>,
+  bounded: Model,
+  keepsPurified = false,
+): Promise<Purification> {
+  return rejudge({ found, scores, bounded, data, settings: SETTINGS, keepsPurified, evaluation: {} });
 }
 
 const rowsOf = (suspects: readonly Suspect[]) => suspects.map(({ row }) => row).sort((a, b) => a - b);
-const PLANTED = Array.from({ length: 100 }, (_, i) => 300 + i);
+const PLANTED = Array.from({ length: 200 }, (_, i) => 600 + i);
 
 describe('suspects found again', () => {
   it('are the rows of attacked labels that the bounds cost their label', async () => {
@@ -80,13 +84,11 @@ describe('suspects found again', () => {
     expect(label?.rejudged?.gain).toBeGreaterThan(1);
     expect(found.labels.slice(1)).toEqual(one.found.labels.slice(1));
     expect(found.verdict).toEqual({ attacked: [0], near: [], text: 'label 0: 25 % of its rows look planted' });
-    // What is suspected is neither kept nor held out; nothing else has moved.
-    for (const rows of ['purified', 'heldOut'] as const) {
-      expect(found[rows]).toEqual(one.found[rows].filter((row) => !isPlanted(row)));
-      expect(found[rows].length).toBeGreaterThan(250);
-    }
-    expect(found.heldOut.length).toBeLessThan(one.found.heldOut.length);
-    expect([found.score, found.order, found.correct]).toEqual([one.found.score, one.found.order, one.found.correct]);
+    // What is suspected is not kept; who is held out and all else is as it was.
+    expect(found.purified).toEqual(one.found.purified.filter((row) => !isPlanted(row)));
+    expect(found.purified.length).toBeGreaterThan(250);
+    const { heldOut, score, order, correct } = one.found;
+    expect(found).toMatchObject({ heldOut, score, order, correct });
   });
 
   it('stay where the bounds tell the parts no further apart, or hardly a row', async () => {
@@ -96,6 +98,10 @@ describe('suspects found again', () => {
       (row: number) => (isPlanted(row) ? 0.3 : 0),
       // Nine rows, far off.
       (row: number) => (row < 9 ? 5 : 0),
+      // Other rows than those that were pressed.
+      (row: number) => (row < 100 ? 2 : 0),
+      // Far fewer of them.
+      (row: number) => (row >= 720 && row < ROWS ? 2 : 0),
     ]) {
       const found = await again(one, boundedBy(drop).bounded);
       expect(found.suspects).toEqual(one.found.suspects);
@@ -104,21 +110,63 @@ describe('suspects found again', () => {
     }
   });
 
+  it('stay where fewer than a hundred were pressed: bounds may have learnt those', async () => {
+    const one = stageOne(8);
+    const { bounded, scored } = boundedBy((row) => (isPlanted(row) ? 5 : 0));
+    const few = { ...one.found, suspects: one.found.suspects.slice(0, 99) };
+    expect((await again({ ...one, found: few }, bounded)).suspects).toEqual(few.suspects);
+    expect(scored).toEqual([]);
+  });
+
   it('are not worse than those of an earlier turn', async () => {
     const one = stageOne(4.5);
     const good = await again(one, boundedBy((row) => (isPlanted(row) ? 2 : 0)).bounded);
     // Further apart than stage 1 has them, and less than the first turn.
-    const third = await again({ ...one, found: good }, boundedBy((row) => (row < 150 ? 1 : 0)).bounded);
+    const third = await again({ ...one, found: good }, boundedBy((row) => (row >= 580 && row < ROWS ? 1 : 0)).bounded);
     expect(third.suspects).toEqual(good.suspects);
     expect(third.labels).toEqual(good.labels);
   });
 
-  it('leave every label a row in D_c', async () => {
+  it('stay where D_c would lose most rows of the label, unless it comes from elsewhere', async () => {
     const one = stageOne(4.5);
-    const kept = new Set(one.found.purified);
-    const found = await again(one, boundedBy((row) => (kept.has(row) ? 2 : 0)).bounded);
-    expect(found).toBe(one.found);
+    const own = Array.from(one.found.purified).filter((row) => row < ROWS);
+    expect(own.length).toBeGreaterThan(90);
+    const some = (count: number) => new Set([...own.slice(0, count), ...PLANTED]);
+    const by = (rows: ReadonlySet<number>) => boundedBy((row) => (rows.has(row) ? 2 : 0)).bounded;
+    const most = await again(one, by(some(60)));
+    expect(most.suspects).toEqual(one.found.suspects);
+    expect(most.purified).toEqual(one.found.purified);
+    const less = await again(one, by(some(40)));
+    expect(rowsOf(less.suspects)).toEqual([...some(40)].sort((a, b) => a - b));
+    expect(less.purified.length).toBeLessThan(one.found.purified.length - 30);
+    const kept = await again(one, by(some(60)), true);
+    expect(kept.suspects.length).toBeGreaterThan(150);
+    expect(kept.purified).toEqual(one.found.purified);
   });
+
+  it('are rows that the verdict is drawn from', async () => {
+    const one = stageOne(4.5);
+    // Rows that the victim gets wrong are eligible under some purifiers, and not judged.
+    const judged = one.scores.eligible.map((_, row) => (row % 4 === 0 ? 0 : 1));
+    const { bounded } = boundedBy((row) => (isPlanted(row) ? 2 : 0));
+    const found = await again({ ...one, scores: { ...one.scores, judged } }, bounded);
+    expect(rowsOf(found.suspects)).toEqual(PLANTED.filter((row) => row % 4 !== 0));
+  });
+
+  it.each([
+    [{}, true],
+    [{ rejudge: 0 }, false],
+    [{ purify: { purifier: 'sce' } }, false],
+    [{ purify: { purifier: 'clip-drop' } }, true],
+    [{ clip: { controller: 'mm-bm' } }, false],
+    [{ clip: { mu: 0 } }, false],
+    [{ preset: 'paper', rejudge: 2 }, false],
+  ] as [PadFtOptions, boolean][])(
+    'are looked for where bounds were fitted against suspects: %j',
+    (options, expected) => {
+      expect(rejudges(padFtSettings(options))).toBe(expected);
+    },
+  );
 
   it('keep the limits that the verdict stands on, in its words too', async () => {
     const one = stageOne(4.5);
@@ -144,22 +192,28 @@ describe('turns of bounds and suspects', () => {
     purification: { suspects: suspectsOf(first, count) },
   });
 
-  async function run(found: readonly Fake[], turns: number, costs: Readonly<Record<string, number | null>> = {}) {
+  async function run(
+    found: readonly Fake[],
+    turns: number,
+    { costs = {}, tells = true }: { costs?: Readonly<Record<string, number | null>>; tells?: boolean } = {},
+  ) {
     const log: string[] = [];
     let at = 0;
     let fitted = 0;
     const result = await inTurns<Fake, { readonly bounds: string }>(found[0] as Fake, turns, {
-      bound: async ({ name }) => {
+      bound: async ({ name }, turn) => {
         fitted++;
-        log.push(`bound ${name}`);
+        log.push(`${turn}: bound ${name}`);
         return { bounds: `b${fitted}` };
       },
+      tells: () => tells,
       findAgain: async (_, { bounds }) => {
         at++;
         log.push(`find by ${bounds}`);
         return found[at] as Fake;
       },
       cost: async ({ name }, { bounds }) => costs[`${name} ${bounds}`] ?? null,
+      discard: ({ bounds }) => log.push(`discard ${bounds}`),
     });
     return { log, name: result.name, bounds: result.bounds };
   }
@@ -167,33 +221,35 @@ describe('turns of bounds and suspects', () => {
   it('end where hardly a suspect changes: the bounds are not fitted again', async () => {
     // 1 of 100 more is a change of 1 / 101, 2 more of 2 / 102.
     expect(await run([make('one', 0, 100), make('two', 0, 101)], 2)).toEqual({
-      ...{ log: ['bound one', 'find by b1'], name: 'two', bounds: 'b1' },
+      ...{ log: ['0: bound one', 'find by b1'], name: 'two', bounds: 'b1' },
     });
     expect(await run([make('one', 0, 100), make('two', 0, 102), make('three', 0, 102)], 2)).toEqual({
-      ...{ log: ['bound one', 'find by b1', 'bound two', 'find by b2'], name: 'three', bounds: 'b2' },
+      log: ['0: bound one', 'find by b1', '1: bound two', 'discard b1', 'find by b2'],
+      ...{ name: 'three', bounds: 'b2' },
     });
     // Other rows, as many as before.
     expect((await run([make('one', 0, 100), make('two', 50, 100), make('three', 50, 100)], 2)).bounds).toBe('b2');
   });
 
-  it('are as many as asked for at most, and none without suspects', async () => {
+  it('are as many as asked for at most, and none without suspects or by bounds that bound nothing', async () => {
     const changing = [make('one', 0, 100), make('two', 50, 100), make('three', 0, 100), make('four', 50, 100)];
-    expect((await run(changing, 0)).log).toEqual(['bound one']);
-    expect((await run(changing, 1)).log).toEqual(['bound one', 'find by b1', 'bound two']);
+    expect((await run(changing, 0)).log).toEqual(['0: bound one']);
+    expect((await run(changing, 1)).log).toEqual(['0: bound one', 'find by b1', '1: bound two', 'discard b1']);
     expect((await run(changing, 2)).log).toEqual([
-      ...['bound one', 'find by b1', 'bound two', 'find by b2', 'bound three'],
+      ...['0: bound one', 'find by b1', '1: bound two', 'discard b1', 'find by b2', '2: bound three', 'discard b2'],
     ]);
-    expect((await run([make('one', 0, 0)], 2)).log).toEqual(['bound one']);
+    expect((await run([make('one', 0, 0)], 2)).log).toEqual(['0: bound one']);
+    expect((await run(changing, 2, { tells: false })).log).toEqual(['0: bound one']);
   });
 
-  it('keep the bounds that cost less with the later suspects', async () => {
+  it('keep the bounds that cost less with the later suspects, and end where the later ones do not', async () => {
     const found = [make('one', 0, 100), make('two', 50, 100), make('three', 50, 100)];
-    const dearer = await run(found, 2, { 'two b1': 1, 'two b2': 2 });
+    const dearer = await run(found, 2, { costs: { 'two b1': 1, 'two b2': 2 } });
     expect(dearer).toEqual({
-      ...{ log: ['bound one', 'find by b1', 'bound two', 'find by b1'], name: 'three', bounds: 'b1' },
+      ...{ log: ['0: bound one', 'find by b1', '1: bound two', 'discard b2'], name: 'two', bounds: 'b1' },
     });
-    expect((await run(found, 2, { 'two b1': 2, 'two b2': 1 })).bounds).toBe('b2');
-    expect((await run(found, 2, { 'two b1': 1, 'two b2': 1 })).bounds).toBe('b2');
-    expect((await run(found, 2, { 'two b1': null, 'two b2': 1 })).bounds).toBe('b2');
+    const bounds = async (before: number | null, now: number) =>
+      (await run(found, 2, { costs: { 'two b1': before, 'two b2': now } })).bounds;
+    expect([await bounds(2, 1), await bounds(1, 1), await bounds(null, 1)]).toEqual(['b2', 'b2', 'b2']);
   });
 });

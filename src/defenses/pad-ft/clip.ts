@@ -48,6 +48,8 @@ export interface ClipResult {
   readonly step: number;
   /** The floor under the accuracy, for controllers that hold one. */
   readonly floor: number | null;
+  /** Where bounds and suspects were found in turns, the turn that the bounds are of, 0 the first; suspects are of the last. */
+  readonly turn?: number | undefined;
 }
 
 /** MM-BM looks at the accuracy after 40, 60 and 80 % of its steps (epochs 20, 30, 40 of 50), and moves λ by 1.2. */

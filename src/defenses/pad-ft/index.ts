@@ -11,7 +11,7 @@ import { optionsForData, type PadFtOptions, type PadFtSettings, type PurifierNam
 import { costOf } from './outcome.js';
 import { PURIFIER_TABLE } from './purifiers.js';
 import { type HoldOut, type Purification, type RowScores, selectRows } from './purify.js';
-import { inTurns, rejudge } from './rejudge.js';
+import { inTurns, rejudge, rejudges } from './rejudge.js';
 
 /** What a defence reports while it works. */
 export interface DefenseProgress {
@@ -154,27 +154,43 @@ interface Bounded {
   readonly clipping: ClipResult;
 }
 
-/** Bounds, and the suspects that they find, in turns; every model and data set made goes to `made`. */
+/** Bounds, and the suspects that they find, in turns. */
 async function bound(input: BoundInput, first: Found): Promise<Found & Bounded> {
   const { victim, data, scores, settings, evaluation, made, keepsPurified } = input;
   const { maxAccDrop, accuracyPrice, seed } = settings;
-  const quiet = withoutProgress(evaluation);
-  return await inTurns<Found, Bounded>(first, settings.rejudge, {
-    async bound({ rows }) {
+  const { onProgress, ...quiet } = evaluation;
+  const release = (handle: Disposable | null) => {
+    if (handle === null) return;
+    made.splice(made.indexOf(handle), 1);
+    handle[Symbol.dispose]();
+  };
+  return await inTurns<Found, Bounded>(first, rejudges(settings) ? settings.rejudge : 0, {
+    async bound({ rows }, turn) {
       const pad = await victim.clone();
       made.push(pad);
-      const more = { settings: settings.clip, maxAccDrop, accuracyPrice, seed, evaluation };
-      return { pad, clipping: await clip({ model: pad, ...rows, ...more }) };
+      const { steps } = settings.clip;
+      // One count for all turns, which never goes back.
+      const shown = {
+        ...quiet,
+        onProgress: onProgress && ((done: number) => onProgress(turn * steps + done, (turn + 1) * steps)),
+      };
+      const more = { settings: settings.clip, maxAccDrop, accuracyPrice, seed, evaluation: shown };
+      return { pad, clipping: { ...(await clip({ model: pad, ...rows, ...more })), turn } };
     },
-    async findAgain({ purification: found }, { pad }) {
-      const again = await rejudge({ found, scores, bounded: pad, data, settings: settings.purify, evaluation: quiet });
-      const purification = keepsPurified ? { ...again, purified: found.purified } : again;
-      return { purification, rows: await pickRows(data, purification, evaluation, made) };
+    tells: ({ clipping }) => clipping.step > 0,
+    async findAgain({ purification: found, rows }, { pad }) {
+      const again = { found, scores, bounded: pad, data, settings: settings.purify, keepsPurified, evaluation: quiet };
+      const purification = await rejudge(again);
+      const fitted = await pickFitted(data, purification, quiet, made);
+      release(rows.purified);
+      release(rows.suspects);
+      return { purification, rows: { ...fitted, heldOut: rows.heldOut } };
     },
     async cost({ rows: { heldOut, suspects } }, { pad }) {
       const { heldOutAccuracy: accuracy, suspectsKept } = await viewStage('pad', pad, heldOut, suspects, quiet);
       return accuracy === null || suspectsKept === null ? null : costOf({ accuracy, suspectsKept }, accuracyPrice);
     },
+    discard: ({ pad }) => release(pad),
   });
 }
 
@@ -266,10 +282,6 @@ export function requireEveryLabel(purified: Uint32Array, data: Dataset): void {
   }
 }
 
-function withoutProgress({ onProgress: _, ...quiet }: EvaluationOptions): EvaluationOptions {
-  return quiet;
-}
-
 interface StageRows {
   readonly purified: Dataset;
   readonly suspects: Dataset | null;
@@ -282,18 +294,33 @@ async function pickRows(
   evaluation: EvaluationOptions,
   made: Disposable[],
 ): Promise<StageRows> {
-  const quiet = withoutProgress(evaluation);
-  const take = async (rows: Uint32Array) => {
-    const subset = await data.subset(rows, quiet);
-    made.push(subset);
-    return subset;
-  };
-  const purified = await take(purification.purified);
-  const suspectRows = Uint32Array.from(purification.suspects, (suspect) => suspect.row);
-  const suspects = suspectRows.length === 0 ? null : await take(suspectRows);
-  const { heldOut: rows } = purification;
-  const heldOut = rows.length === 0 ? null : await take(rows);
-  return { purified, suspects, heldOut };
+  const heldOut = await pick(data, purification.heldOut, evaluation, made);
+  return { ...(await pickFitted(data, purification, evaluation, made)), heldOut };
+}
+
+/** The rows that bounds and classifier are fitted to. */
+async function pickFitted(
+  data: Dataset,
+  { purified, suspects }: Purification,
+  evaluation: EvaluationOptions,
+  made: Disposable[],
+): Promise<Pick<StageRows, 'purified' | 'suspects'>> {
+  const rows = Uint32Array.from(suspects, ({ row }) => row);
+  // D_c has a row of every label (`requireEveryLabel`).
+  const kept = (await pick(data, purified, evaluation, made)) as Dataset;
+  return { purified: kept, suspects: await pick(data, rows, evaluation, made) };
+}
+
+async function pick(
+  data: Dataset,
+  rows: Uint32Array,
+  { onProgress: _, ...quiet }: EvaluationOptions,
+  made: Disposable[],
+): Promise<Dataset | null> {
+  if (rows.length === 0) return null;
+  const subset = await data.subset(rows, quiet);
+  made.push(subset);
+  return subset;
 }
 
 /**

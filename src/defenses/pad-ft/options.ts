@@ -107,8 +107,8 @@ export interface PadFtSettings {
   readonly clip: ClipSettings;
   readonly tune: TuneSettings;
   /**
-   * Held-out rows on which stages are compared: drawn before D_c, at random, of attacked labels only the surely clean and those
-   * the victim gets wrong; 0 switches the gate off.
+   * Held-out rows on which stages are compared: drawn before D_c, at random, of attacked labels by how likely they are clean, and
+   * those that the victim gets wrong; 0 switches the gate off.
    */
   readonly holdout: number;
   /** The gate: most accuracy a stage may lose on the held-out rows, as a fraction. */
@@ -119,8 +119,9 @@ export interface PadFtSettings {
    */
   readonly accuracyPrice: number;
   /**
-   * Stage 2: so often at most the suspects are found again, by what the fitted bounds cost each row of an attacked label, and the
-   * bounds are fitted again with them. 0 leaves both as they are, and so does a set without suspects.
+   * Stage 2: so often at most, in 0 … 10, the suspects are found again, by what the fitted bounds cost each row of an attacked label, and
+   * the bounds are fitted again with them: each time it may take as long again. 0 leaves both as they are, and so do a set without
+   * suspects, the purifier `sce`, and bounds that no suspect presses on (mm-bm, or μ = 0).
    */
   readonly rejudge: number;
   /** Repairs even when no label is called attacked. */
@@ -265,7 +266,7 @@ export function padFtSettings(options: PadFtOptions = {}): PadFtSettings {
   checkClip(settings.clip);
   checkTune(settings.tune);
   integer('defend.holdout', settings.holdout, 0);
-  integer('defend.rejudge', settings.rejudge, 0, 100);
+  integer('defend.rejudge', settings.rejudge, 0, 10);
   boolean('defend.always', settings.always);
   number('defend.maxAccDrop', settings.maxAccDrop, 0, 1);
   number('defend.accuracyPrice', settings.accuracyPrice, 0, 1e6);

@@ -30,8 +30,8 @@ export interface Purification {
   /** D_c: the purified set, at most n / C rows of each label. */
   readonly purified: Uint32Array;
   /**
-   * Set aside before D_c was chosen, at random: of labels that may be planted the surely clean rows, and those the victim gets
-   * wrong.
+   * Set aside before D_c was chosen, at random: of labels that may be planted by how likely they are clean, no suspect, and those
+   * that the victim gets wrong.
    */
   readonly heldOut: Uint32Array;
   readonly suspects: readonly Suspect[];
@@ -182,7 +182,8 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   // limits are the tighter ones of clean images, and labels that hardly stood apart do.
   using clean = await measureOn(likelyClean(eligible, labels, found));
   const again = await under('extrapolated', clean);
-  return judged(again).verdict.attacked.length < attacked.length ? first : again;
+  const still = new Set(judged(again).verdict.attacked);
+  return attacked.every((label) => still.has(label)) ? again : first;
 }
 
 /** A sample of the rows, and any observed quantile of every channel on it, for the labels but one. */

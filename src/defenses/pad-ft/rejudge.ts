@@ -1,7 +1,7 @@
 import type { Dataset } from '../../dataset.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import { twoComponentMixture } from '../../statistics.js';
-import type { PurifySettings } from './options.js';
+import type { PadFtSettings, PurifySettings } from './options.js';
 import { dropScore, type Purification, type RowScores, scoringPrecision } from './purify.js';
 import { type LabelVerdict, LEAST_PLANTED, restated, type Suspect } from './verdict.js';
 
@@ -13,48 +13,75 @@ export interface RejudgeInput {
   readonly bounded: Model;
   readonly data: Dataset;
   readonly settings: PurifySettings;
+  /** D_c stays as it is, whatever is suspected: it comes from elsewhere. */
+  readonly keepsPurified: boolean;
   readonly evaluation: EvaluationOptions;
+}
+
+/** Bounds that were fitted to fewer suspects of a label may have learnt those, and are not asked. */
+const LEAST_PRESSED = 100;
+/** Where the parts overlap more (Ashman's own limit) the bounds tell no rows apart. */
+const LEAST_SEPARATION = 2;
+/** Where fewer of the suspects stay, bounds and suspects contradict each other. */
+const LEAST_STAYING = 0.5;
+/** A label whose D_c would lose more than this share keeps its suspects: what is left would not stand for it. */
+const MOST_LOST = 0.5;
+
+/**
+ * Whether suspects are found again by bounds: those must have been fitted against the suspects of a verdict that is drawn from
+ * margins that rows lose. The losses that `sce` ranks by are none.
+ */
+export function rejudges({ rejudge: turns, purify, clip }: PadFtSettings): boolean {
+  return turns > 0 && purify.purifier !== 'sce' && clip.controller === 'settle' && clip.mu > 0;
 }
 
 /**
  * Finds the suspects of the attacked labels again, by what the fitted bounds cost each of their rows: the score of stage 1
- * with bounds in place of limits. Limits suit every trigger and so none; bounds were fitted to what most suspects share, and a
- * few thousand of them cannot learn single rows, so suspects without the trigger hold on to their label and planted rows
- * that were no suspects lose it. Which labels are attacked and the order of the rows stay as stage 1 has them; D_c and
- * the held-out rows lose those that are suspects now. A label whose parts do not stand further apart than before keeps its suspects.
+ * with bounds in place of limits. Limits suit every trigger and so none; bounds were fitted to what most suspects share, so
+ * suspects without the trigger hold on to their label and planted rows that were no suspects lose it. The pressed rows are judged by what
+ * pressed on them, so this is no evidence of an attack: which labels are attacked stays as stage 1 has it, and so do the order of
+ * the rows and who is held out, by whom the bounds are measured. D_c loses the rows that are suspects now.
+ *
+ * A label keeps its suspects where it has too few, where the parts do not stand further apart than before, D > 2, or two
+ * explain the scores hardly better than one, and where most suspects would be cleared or D_c would lose most of its rows.
  */
 export async function rejudge(input: RejudgeInput): Promise<Purification> {
-  const { found, scores, bounded, data, settings, evaluation } = input;
+  const { found, scores, bounded, data, settings, keepsPurified, evaluation } = input;
   const given = data.labels();
+  const judged = scores.judged ?? found.eligible;
   const suspects: Suspect[] = [];
   const labels: LabelVerdict[] = [];
   for (const verdict of found.labels) {
     const { label } = verdict;
-    const again = verdict.attacked ? await look(label) : null;
+    const own = found.suspects.filter(({ givenLabel }) => givenLabel === label);
+    const again = verdict.attacked && own.length >= LEAST_PRESSED ? await look(verdict, own) : null;
     labels.push(again === null ? verdict : { ...verdict, ...again.figures });
-    suspects.push(...(again?.suspects ?? found.suspects.filter((suspect) => suspect.givenLabel === label)));
+    suspects.push(...(again?.suspects ?? own));
   }
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
-  const planted = new Set(suspects.map(({ row }) => row));
-  const purified = found.purified.filter((row) => !planted.has(row));
-  // A label without a row in D_c would be unlearnt.
-  const kept = new Set(Array.from(purified, (row) => given[row]));
-  if (found.purified.some((row) => !kept.has(given[row] as number))) return found;
-  const heldOut = found.heldOut.filter((row) => !planted.has(row));
-  return { ...found, labels, suspects, purified, heldOut, verdict: restated(found.verdict, labels) };
+  const suspected = new Set(suspects.map(({ row }) => row));
+  const purified = keepsPurified ? found.purified : found.purified.filter((row) => !suspected.has(row));
+  return { ...found, labels, suspects, purified, verdict: restated(found.verdict, labels) };
 
-  async function look(label: number) {
-    const rows = Uint32Array.from(given.keys()).filter((row) => given[row] === label && found.eligible[row] === 1);
+  async function look({ label, rows: total, separation, rejudged: earlier }: LabelVerdict, own: readonly Suspect[]) {
+    const rows = Uint32Array.from(given.keys()).filter((row) => given[row] === label && judged[row] === 1);
     using some = await data.subset(rows, evaluation);
-    const precision = scoringPrecision({ victim: bounded, evaluation });
-    const { logOdds } = await bounded.score(some, { ...evaluation, alpha: settings.alpha, precision });
+    // The arithmetic of stage 1: what is scored is a difference.
+    const exact = evaluation.precision;
+    const precision = settings.purifier === 'cross-label' ? scoringPrecision({ victim: bounded, evaluation }) : exact;
+    const { logOdds } = await bounded.score(some, {
+      ...evaluation,
+      alpha: settings.alpha,
+      ...(precision && { precision }),
+    });
     const score = dropScore(
       Float32Array.from(rows, (row) => found.logOdds[row] as number),
       logOdds,
     );
     const mixture = twoComponentMixture(score);
-    const { rows: total, separation, rejudged: earlier } = found.labels[label] as LabelVerdict;
     if (mixture === null || mixture.ashmanD <= (earlier?.separation ?? separation ?? 0)) return null;
+    const gain = mixture.bicGain / rows.length;
+    if (mixture.ashmanD <= LEAST_SEPARATION || gain <= settings.verdictGain) return null;
     const upper = [...rows.keys()].flatMap((at): Suspect[] => {
       const row = rows[at] as number;
       const posterior = mixture.posterior(score[at] as number);
@@ -62,7 +89,11 @@ export async function rejudge(input: RejudgeInput): Promise<Purification> {
       return [{ row, givenLabel: label, posterior, likelyLabel: scores.alternative[row] as number }];
     });
     if (upper.length < LEAST_PLANTED) return null;
-    const rejudged = { separation: mixture.ashmanD, gain: mixture.bicGain / rows.length };
+    const now = new Set(upper.map(({ row }) => row));
+    if (own.filter(({ row }) => now.has(row)).length < LEAST_STAYING * own.length) return null;
+    const kept = found.purified.filter((row) => given[row] === label);
+    if (!keepsPurified && kept.filter((row) => now.has(row)).length > MOST_LOST * kept.length) return null;
+    const rejudged = { separation: mixture.ashmanD, gain };
     return { suspects: upper, figures: { plantedShare: upper.length / total, rejudged } };
   }
 }
@@ -72,33 +103,43 @@ const CHANGED = 0.01;
 
 /** What `inTurns` repeats. */
 export interface Turn<Found, Bounded> {
-  /** Fits bounds to what was found. */
-  readonly bound: (found: Found) => Promise<Bounded>;
+  /** Fits bounds to what was found; `turn` counts from 0. */
+  readonly bound: (found: Found, turn: number) => Promise<Bounded>;
+  /** Whether these bounds can tell rows apart. */
+  readonly tells: (bounded: Bounded) => boolean;
   /** Finds the suspects again by the bounds. */
   readonly findAgain: (found: Found, bounded: Bounded) => Promise<Found>;
   /** What the bounds cost, seen with what was found; null where that cannot be seen. */
   readonly cost: (found: Found, bounded: Bounded) => Promise<number | null>;
+  /** Bounds that are not taken. */
+  readonly discard: (bounded: Bounded) => void;
 }
 
 /**
  * Bounds, and the suspects that they find, in turns: fitted bounds tell planted rows from clean ones better than limits do, and
- * better suspects make better bounds. It ends where hardly a suspect changes, after so many turns at most, or where there is no
- * suspect; of the bounds of two turns those are kept that cost less with the later suspects, the later ones where that is not seen.
+ * better suspects make better bounds. It ends where hardly a suspect changes, where new bounds are not better, after so many turns
+ * at most, or where there is no suspect; of the bounds of two turns those are kept that cost less with the later suspects, the later ones
+ * where that is not seen.
  */
 export async function inTurns<Found extends { readonly purification: Pick<Purification, 'suspects'> }, Bounded>(
   first: Found,
   turns: number,
-  { bound, findAgain, cost }: Turn<Found, Bounded>,
+  { bound, tells, findAgain, cost, discard }: Turn<Found, Bounded>,
 ): Promise<Found & Bounded> {
   let found = first;
-  let best = await bound(found);
-  for (let turn = 0; turn < turns && found.purification.suspects.length > 0; turn++) {
+  let best = await bound(found, 0);
+  for (let turn = 1; turn <= turns && found.purification.suspects.length > 0 && tells(best); turn++) {
     const before = found.purification.suspects;
     found = await findAgain(found, best);
     if (changedShare(before, found.purification.suspects) <= CHANGED) break;
-    const next = await bound(found);
+    const next = await bound(found, turn);
     const [costBefore, costNow] = [await cost(found, best), await cost(found, next)];
-    if (costBefore === null || costNow === null || costNow <= costBefore) best = next;
+    if (costBefore !== null && costNow !== null && costNow > costBefore) {
+      discard(next);
+      break;
+    }
+    discard(best);
+    best = next;
   }
   return { ...found, ...best };
 }
