@@ -20,8 +20,12 @@ export interface RejudgeInput {
 
 /** Bounds that were fitted to fewer suspects of a label may have learnt those, and are not asked. */
 const LEAST_PRESSED = 100;
-/** Where the parts overlap more (Ashman's own limit) the bounds tell no rows apart. */
+/**
+ * Where the parts overlap more (Ashman's own limit), or two explain the scores hardly better than one (this share of
+ * `verdictGain`), the bounds tell no rows apart. The label is attacked, so it takes less than a verdict.
+ */
 const LEAST_SEPARATION = 2;
+const LEAST_GAIN = 0.2;
 /** Where fewer of the suspects stay, bounds and suspects contradict each other. */
 const LEAST_STAYING = 0.5;
 /** A label whose D_c would lose more than this share keeps its suspects: what is left would not stand for it. */
@@ -81,7 +85,7 @@ export async function rejudge(input: RejudgeInput): Promise<Purification> {
     const mixture = twoComponentMixture(score);
     if (mixture === null || mixture.ashmanD <= (earlier?.separation ?? separation ?? 0)) return null;
     const gain = mixture.bicGain / rows.length;
-    if (mixture.ashmanD <= LEAST_SEPARATION || gain <= settings.verdictGain) return null;
+    if (mixture.ashmanD <= LEAST_SEPARATION || gain <= LEAST_GAIN * settings.verdictGain) return null;
     const upper = [...rows.keys()].flatMap((at): Suspect[] => {
       const row = rows[at] as number;
       const posterior = mixture.posterior(score[at] as number);
