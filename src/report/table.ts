@@ -244,7 +244,7 @@ function rowNotes(row: CardRow): string[] {
   const again = row.verdict.labels.filter(({ rejudged }) => rejudged).map(({ label }) => label);
   if (again.length > 0)
     said.push(
-      `${row.name}: suspects of ${again.map((label) => `label ${label}`).join(', ')} found again by the fitted bounds; the AUROC is of the score before`,
+      `${row.name}: suspects of ${again.map((label) => `label ${label}`).join(', ')} found again by the fitted bounds; the score of each row is that of stage 1`,
     );
   if (row.figures === null && row.views.every(({ heldOutAccuracy }) => heldOutAccuracy === null))
     said.push(`${row.name}: no rows were held out, so nothing is known of what the stages cost`);

@@ -259,8 +259,10 @@ describe('the suspects, found again by the fitted bounds', () => {
       expect(after.heldOut).toEqual(before.heldOut);
       // The gate looks at these suspects.
       using shown = await set.train.subset(Uint32Array.from(after.suspects, ({ row }) => row));
-      const kept = (await victim.predict(shown)).filter((label) => label === 0).length;
-      expect(again.gate.views[0]?.suspectsKept).toBeCloseTo(kept / after.suspects.length, 10);
+      const pad = again.pad as Model;
+      const kept = (await pad.predict(shown)).filter((label) => label === 0).length;
+      expect(again.gate.views[1]?.suspectsKept).toBeCloseTo(kept / after.suspects.length, 10);
+      expect(after.suspects.map(({ row }) => row)).not.toEqual(before.suspects.map(({ row }) => row));
       expect(again.costs.map(({ stage }) => stage)).toEqual(['purify', 'clip', 'fine-tune']);
     },
     PATIENCE,

@@ -195,7 +195,7 @@ describe('turns of bounds and suspects', () => {
   async function run(
     found: readonly Fake[],
     turns: number,
-    { costs = {}, tells = true }: { costs?: Readonly<Record<string, number | null>>; tells?: boolean } = {},
+    { costs = {}, tells = true }: { costs?: Readonly<Record<string, number | null>>; tells?: boolean | string } = {},
   ) {
     const log: string[] = [];
     let at = 0;
@@ -206,7 +206,7 @@ describe('turns of bounds and suspects', () => {
         log.push(`${turn}: bound ${name}`);
         return { bounds: `b${fitted}` };
       },
-      tells: () => tells,
+      tells: ({ bounds }) => (typeof tells === 'boolean' ? tells : tells !== bounds),
       findAgain: async (_, { bounds }) => {
         at++;
         log.push(`find by ${bounds}`);
@@ -240,6 +240,10 @@ describe('turns of bounds and suspects', () => {
     ]);
     expect((await run([make('one', 0, 0)], 2)).log).toEqual(['0: bound one']);
     expect((await run(changing, 2, { tells: false })).log).toEqual(['0: bound one']);
+    // A later fit that bounds nothing does not take the place of one that does.
+    expect(await run(changing, 2, { tells: 'b2' })).toEqual({
+      ...{ log: ['0: bound one', 'find by b1', '1: bound two', 'discard b2'], name: 'two', bounds: 'b1' },
+    });
   });
 
   it('keep the bounds that cost less with the later suspects, and end where the later ones do not', async () => {

@@ -48,7 +48,7 @@ export interface ClipResult {
   readonly step: number;
   /** The floor under the accuracy, for controllers that hold one. */
   readonly floor: number | null;
-  /** Where bounds and suspects were found in turns, the turn that the bounds are of, 0 the first; suspects are of the last. */
+  /** The turn that the bounds are of, 0 the first: suspects may be found again by them, and other bounds refused afterwards. */
   readonly turn?: number | undefined;
 }
 

@@ -169,7 +169,7 @@ async function bound(input: BoundInput, first: Found): Promise<Found & Bounded> 
       const pad = await victim.clone();
       made.push(pad);
       const { steps } = settings.clip;
-      // One count for all turns, which never goes back.
+      // Steps count on from turn to turn, and so does their total: how many turns it will be nobody knows before.
       const shown = {
         ...quiet,
         onProgress: onProgress && ((done: number) => onProgress(turn * steps + done, (turn + 1) * steps)),

@@ -30,7 +30,7 @@ export interface Purification {
   /** D_c: the purified set, at most n / C rows of each label. */
   readonly purified: Uint32Array;
   /**
-   * Set aside before D_c was chosen, at random: of labels that may be planted by how likely they are clean, no suspect, and those
+   * Set aside before D_c was chosen, at random: of labels that may be planted by how likely they are clean, no suspect of stage 1, and those
    * that the victim gets wrong.
    */
   readonly heldOut: Uint32Array;

@@ -121,7 +121,7 @@ export interface Turn<Found, Bounded> {
 
 /**
  * Bounds, and the suspects that they find, in turns: fitted bounds tell planted rows from clean ones better than limits do, and
- * better suspects make better bounds. It ends where hardly a suspect changes, where new bounds are not better, after so many turns
+ * better suspects make better bounds. It ends where hardly a suspect changes, where new bounds bound nothing or are not better, after so many turns
  * at most, or where there is no suspect; of the bounds of two turns those are kept that cost less with the later suspects, the later ones
  * where that is not seen.
  */
@@ -137,6 +137,10 @@ export async function inTurns<Found extends { readonly purification: Pick<Purifi
     found = await findAgain(found, best);
     if (changedShare(before, found.purification.suspects) <= CHANGED) break;
     const next = await bound(found, turn);
+    if (!tells(next)) {
+      discard(next);
+      break;
+    }
     const [costBefore, costNow] = [await cost(found, best), await cost(found, next)];
     if (costBefore !== null && costNow !== null && costNow > costBefore) {
       discard(next);
