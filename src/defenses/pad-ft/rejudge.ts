@@ -3,7 +3,7 @@ import type { EvaluationOptions, Model } from '../../model.js';
 import { twoComponentMixture } from '../../statistics.js';
 import type { PadFtSettings, PurifySettings } from './options.js';
 import { dropScore, type Purification, type RowScores, scoringPrecision } from './purify.js';
-import { type LabelVerdict, LEAST_PLANTED, restated, type Suspect } from './verdict.js';
+import { type LabelVerdict, restated, type Suspect } from './verdict.js';
 
 /** What is judged again: a purification that found attacked labels, and the victim under bounds that press on its suspects. */
 export interface RejudgeInput {
@@ -92,7 +92,6 @@ export async function rejudge(input: RejudgeInput): Promise<Purification> {
       if (posterior < settings.suspectPosterior) return [];
       return [{ row, givenLabel: label, posterior, likelyLabel: scores.alternative[row] as number }];
     });
-    if (upper.length < LEAST_PLANTED) return null;
     const now = new Set(upper.map(({ row }) => row));
     if (own.filter(({ row }) => now.has(row)).length < LEAST_STAYING * own.length) return null;
     const kept = found.purified.filter((row) => given[row] === label);
