@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { Dataset } from '../../src/dataset.js';
-import { type PadFtOptions, PRESETS, padFtSettings } from '../../src/defenses/pad-ft/options.js';
-import { type Purification, type RowScores, selectRows } from '../../src/defenses/pad-ft/purify.js';
+import { type PadFtOptions, PRESETS, type PurifySettings, padFtSettings } from '../../src/defenses/pad-ft/options.js';
+import { type Purification, type RowScores, scoringPrecision, selectRows } from '../../src/defenses/pad-ft/purify.js';
 import { inTurns, rejudge, rejudges } from '../../src/defenses/pad-ft/rejudge.js';
 import type { Suspect } from '../../src/defenses/pad-ft/verdict.js';
-import type { Model } from '../../src/model.js';
+import type { EvaluationOptions, Model } from '../../src/model.js';
 import { Random } from '../../src/random.js';
 
 const CLASSES = 3;
@@ -39,23 +39,33 @@ const data = {
 /** The victim under bounds that cost a row `drop` of its score, more or less. */
 function boundedBy(drop: (row: number) => number) {
   const scored: number[][] = [];
+  const precisions: unknown[] = [];
   const random = new Random(9);
   const bounded = {
     device: 'cpu',
-    score: async ({ rows }: { readonly rows: Uint32Array }) => {
+    score: async ({ rows }: { readonly rows: Uint32Array }, { precision }: EvaluationOptions) => {
       scored.push(Array.from(rows));
+      precisions.push(precision);
       return { logOdds: Float32Array.from(rows, (row) => BEFORE - 3 * (drop(row) + 0.1 * random.normal())) };
     },
   } as unknown as Model;
-  return { bounded, scored };
+  return { bounded, scored, precisions };
+}
+
+interface Changes extends Partial<PurifySettings> {
+  readonly keepsPurified?: boolean;
+  readonly evaluation?: EvaluationOptions;
 }
 
 function again(
   { scores, found }: ReturnType<typeof stageOne>,
   bounded: Model,
-  keepsPurified = false,
+  { keepsPurified = false, evaluation = {}, ...settings }: Changes = {},
 ): Promise<Purification> {
-  return rejudge({ found, scores, bounded, data, settings: SETTINGS, keepsPurified, evaluation: {} });
+  return rejudge({
+    ...{ found, scores, bounded, data, keepsPurified, evaluation },
+    settings: { ...SETTINGS, ...settings },
+  });
 }
 
 const rowsOf = (suspects: readonly Suspect[]) => suspects.map(({ row }) => row).sort((a, b) => a - b);
@@ -110,6 +120,41 @@ describe('suspects found again', () => {
     }
   });
 
+  it('stay where the parts overlap by the bounds as well, or two explain them hardly better than one', async () => {
+    // Stage 1 that saw next to nothing: whatever the bounds say is further apart.
+    const { scores, found } = stageOne(4.5);
+    const one = { scores, found: { ...found, labels: found.labels.map((label) => ({ ...label, separation: 0.1 })) } };
+    const moves = async (apart: number, { wide = 0, verdictGain = 0 } = {}) => {
+      const random = new Random(11);
+      const { bounded } = boundedBy((row) => (isPlanted(row) ? apart + wide * random.normal() : 0));
+      const { labels } = await again(one, bounded, { verdictGain });
+      return labels[0]?.rejudged;
+    };
+    // A wide part over a narrow one: two explain the scores far better, at D = 0.6 · √2 / √(0.1² + 0.51²) = 1.6.
+    expect(await moves(0.6, { wide: 0.5 })).toBeUndefined();
+    const wide = await moves(1.2, { wide: 0.5 });
+    expect(wide?.gain).toBeGreaterThan(0.2);
+    const near = await moves(0.27);
+    expect(near?.separation).toBeGreaterThan(2);
+    expect(near?.separation).toBeLessThan(4);
+    // A fifth of the verdict's gain.
+    const gain = near?.gain as number;
+    expect(await moves(0.27, { verdictGain: 5 * gain * 0.99 })).toEqual(near);
+    expect(await moves(0.27, { verdictGain: 5 * gain * 1.01 })).toBeUndefined();
+  });
+
+  it('are scored in the arithmetic of stage 1', async () => {
+    const one = stageOne(4.5);
+    const { bounded, precisions } = boundedBy((row) => (isPlanted(row) ? 2 : 0));
+    const stage1 = scoringPrecision({ victim: bounded, evaluation: {} });
+    await again(one, bounded);
+    await again(one, bounded, { evaluation: { precision: 'bf16' } });
+    await again(one, bounded, { purifier: 'clip-drop' });
+    await again(one, bounded, { purifier: 'clip-drop', evaluation: { precision: 'fp32' } });
+    expect(precisions).toEqual([stage1, 'bf16', undefined, 'fp32']);
+    expect(stage1).not.toBeUndefined();
+  });
+
   it('stay where fewer than a hundred were pressed: bounds may have learnt those', async () => {
     const one = stageOne(8);
     const { bounded, scored } = boundedBy((row) => (isPlanted(row) ? 5 : 0));
@@ -139,7 +184,7 @@ describe('suspects found again', () => {
     const less = await again(one, by(some(40)));
     expect(rowsOf(less.suspects)).toEqual([...some(40)].sort((a, b) => a - b));
     expect(less.purified.length).toBeLessThan(one.found.purified.length - 30);
-    const kept = await again(one, by(some(60)), true);
+    const kept = await again(one, by(some(60)), { keepsPurified: true });
     expect(kept.suspects.length).toBeGreaterThan(150);
     expect(kept.purified).toEqual(one.found.purified);
   });
