@@ -12,6 +12,7 @@ import { DEFENDED, openDefenseFolder } from '../report/defense-files.js';
 import { describeEnvironment, methodPrecision } from '../report/environment.js';
 import { judgeMethod, type MethodFigures } from '../report/judge.js';
 import { formatTable } from '../report/table.js';
+import { TRUTH_FILE } from '../truth-file.js';
 import { type ModelFlags, openModel } from './model-flags.js';
 import { type Compute, runContext, type Session } from './session.js';
 
@@ -54,6 +55,7 @@ export async function defendWithMethod(
         `${flags.clean}, the same by their SHA-256`,
       );
     }
+    if (clean.judged) await requireUnpoisoned(flags.clean, signal);
   }
 
   progress.stage(`defend by ${planned.name}`);
@@ -79,6 +81,18 @@ export async function defendWithMethod(
     `model: ${join(flags.out, DEFENDED)}; everything else: ${path}`,
   ];
   output.result({ card: path, model: join(flags.out, DEFENDED), row: card.methods?.[0] }, said.join('\n'));
+}
+
+/** The user vouches for these images; a ground truth beside them that says otherwise is no secret to keep from a method. */
+async function requireUnpoisoned(folder: string, signal: AbortSignal): Promise<void> {
+  using set = await loadPoisonedSet(folder, { device: 'cpu', signal });
+  const { length } = set.truth.poisoned;
+  if (length === 0) return;
+  throw invalidOption(
+    '--clean',
+    'images known to be clean',
+    `${folder}, of whose ${set.train.count} rows ${length} are poisoned, as its own ${TRUTH_FILE} says`,
+  );
 }
 
 interface Judged {

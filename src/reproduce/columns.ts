@@ -29,14 +29,15 @@ const ALWAYS: readonly TableColumn[] = [
   { title: 'ASR', help: 'attack success, target class left out', unit: '%', text: (line) => ours(line, line.asr) },
 ];
 
-/** Of repaired models, beside the paper's. */
-const REPAIRS: readonly TableColumn[] = [
-  {
-    title: 'ASR incl. target',
-    help: 'attack success over all test images, as the paper seems to count',
-    unit: '%',
-    text: (line) => ours(line, line.asrIncludingTarget),
-  },
+const INCLUDING_TARGET: TableColumn = {
+  title: 'ASR incl. target',
+  help: 'attack success over all test images, as the paper seems to count',
+  unit: '%',
+  text: (line) => ours(line, line.asrIncludingTarget),
+};
+
+/** The paper's figures, and ours beside them. */
+const PAPER: readonly TableColumn[] = [
   { title: 'paper ACC', help: 'as printed', unit: '%', text: ({ paper: it }) => paper(it?.acc) },
   { title: 'paper ASR', help: 'as printed', unit: '%', text: ({ paper: it }) => paper(it?.asr) },
   {
@@ -51,6 +52,10 @@ const REPAIRS: readonly TableColumn[] = [
     unit: 'points',
     text: (line) => signed(delta(line.asrIncludingTarget, line.paper?.asr)),
   },
+];
+
+/** Of repaired models. */
+const REPAIRS: readonly TableColumn[] = [
   {
     title: 'RA',
     help: 'triggered images that get their own label back',
@@ -156,8 +161,8 @@ const VERDICT: TableColumn = {
 const NOTE: TableColumn = { title: 'note', help: '', text: ({ note }) => note };
 
 /**
- * The columns that say which model a line is, n only where it varies, and those that some line has something for: repairs
- * beside the paper's, what detectors found, and, where other methods or detectors are among the lines, what each was given.
+ * The columns that say which model a line is, n only where it varies, and those that some line has something for: repairs,
+ * the paper's figures, what detectors found, and, where other methods or detectors are among the lines, what each was given.
  */
 export function columnsFor(lines: readonly TableLine[]): readonly TableColumn[] {
   const counts = lines.some(({ count }) => count !== null);
@@ -175,7 +180,7 @@ export function columnsFor(lines: readonly TableLine[]): readonly TableColumn[] 
       : []),
     { title: 'defence', help: '', text: ({ model, returned }) => (returned ? `${model} ◀` : model) },
     ...ALWAYS,
-    ...(detects && !repairs ? [] : REPAIRS),
+    ...(detects && !repairs ? [] : [INCLUDING_TARGET, ...(lines.some((line) => line.paper) ? PAPER : []), ...REPAIRS]),
     ...PURIFIERS,
     ...(detects ? DETECTORS : []),
     SECONDS,

@@ -48,6 +48,11 @@ export function differencesOf(grid: Grid, table: GridTable): readonly string[] {
   ];
 }
 
+/** What the sentences of `differencesOf` are headed by: the tables that stand apart are not the paper's. */
+export function differencesHeading({ apart }: GridTable): string {
+  return apart === true ? 'How to read these figures' : 'What differs from the paper';
+}
+
 function isDetector({ kind }: GridColumn): boolean {
   return kind === 'detector' || kind === 'inspection';
 }

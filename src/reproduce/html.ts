@@ -2,7 +2,7 @@ import type { RunCard } from '../report/card.js';
 import { detectionOf, rowCosts, secondsOf, targetClass, targetIn, trainSeconds } from './card-figures.js';
 import type { CellGroup, TableCells } from './cells.js';
 import { columnsFor, type TableColumn } from './columns.js';
-import { differencesOf } from './differences.js';
+import { differencesHeading, differencesOf } from './differences.js';
 import { escapeHtml } from './escape.js';
 import { type GridStates, stateOf, type TableLine, tableLines } from './figures.js';
 import type { Grid, GridTable } from './grid.js';
@@ -92,7 +92,7 @@ ${figuresOf(table, lines)}
 <div class="scroll"><table><thead><tr>${columns.map(headCell).join('')}</tr></thead>
 ${body.join('\n')}
 </table></div>
-<h3>What differs from the paper</h3>
+<h3>${differencesHeading(table)}</h3>
 <ul>
 ${differences.join('\n')}
 </ul>`;

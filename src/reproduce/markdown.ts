@@ -6,8 +6,13 @@ import type { TableLine } from './figures.js';
 /** Columns of words; the others are numbers and stand at the right. */
 const WORDS: ReadonlySet<string> = new Set(['data set', 'attack', 'defence', 'accused', 'given', 'verdict', 'note']);
 
-/** A table as a Markdown page: title, table, and what differs from the paper. */
-export function markdownTable(title: string, lines: readonly TableLine[], differences: readonly string[]): string {
+/** A table as a Markdown page: title, table, and below a heading what a reader must know of it, one sentence each. */
+export function markdownTable(
+  title: string,
+  lines: readonly TableLine[],
+  heading: string,
+  sentences: readonly string[],
+): string {
   const columns = columnsFor(lines);
   const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   const plain = (text: string) => markdownText(safeText(text));
@@ -20,9 +25,9 @@ export function markdownTable(title: string, lines: readonly TableLine[], differ
     row(columns.map((column) => (WORDS.has(column.title) ? '---' : '---:'))),
     ...lines.map((line) => row(columns.map((column) => plain(column.text(line))))),
     '',
-    '## What differs from the paper',
+    `## ${plain(heading)}`,
     '',
-    ...differences.map((difference) => `- ${plain(difference)}`),
+    ...sentences.map((sentence) => `- ${plain(sentence)}`),
     '',
   ].join('\n');
 }

@@ -5,7 +5,7 @@ import { openFolder } from '../formats/folder.js';
 import type { TableCells } from './cells.js';
 import { groupCells } from './cells.js';
 import { cellsCsv } from './csv.js';
-import { differencesOf } from './differences.js';
+import { differencesHeading, differencesOf } from './differences.js';
 import { type GridStates, tableLines } from './figures.js';
 import type { Grid } from './grid.js';
 import { htmlPage } from './html.js';
@@ -42,7 +42,8 @@ export async function writeReport(
   }
   for (const table of tables) {
     const { name, title } = table.table;
-    await put(`${name}.md`, markdownTable(title, tableLines(table, states), differencesOf(grid, table.table)));
+    const below = [differencesHeading(table.table), differencesOf(grid, table.table)] as const;
+    await put(`${name}.md`, markdownTable(title, tableLines(table, states), ...below));
   }
   await put('cells.csv', cellsCsv(groups, states));
   await put('index.html', htmlPage(grid, tables, groups, states));

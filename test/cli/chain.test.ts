@@ -278,6 +278,15 @@ describe('poison, train, defend, evaluate', () => {
         '--clean: expected images known to be clean, other than those of the suspected set set',
       ),
     });
+    const other = ['poison', ...TINY_DATA, '--data-seed', '9', '--rate', '0.1', ...COMPUTE, '--out', 'unclean'];
+    expect((await padFt(other, inFolder)).code).toBe(0);
+    const unclean = [...args.map((arg) => (arg === 'clean' ? 'unclean' : arg)), '--out', 'none-such'];
+    expect(await padFt(unclean, inFolder)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining(
+        '--clean: expected images known to be clean, got "unclean, of whose 400 rows 40 are poisoned, as its own truth.safetensors says"',
+      ),
+    });
     expect(existsSync(at('none-such'))).toBe(false);
   });
 

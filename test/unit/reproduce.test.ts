@@ -24,7 +24,7 @@ import { columnsFor } from '../../src/reproduce/columns.js';
 import { cellsCsv, csvCell } from '../../src/reproduce/csv.js';
 import { DEFENSE_NAMES } from '../../src/reproduce/defenses.js';
 import { meanOf, percentOf } from '../../src/reproduce/deviation.js';
-import { differencesOf } from '../../src/reproduce/differences.js';
+import { differencesHeading, differencesOf } from '../../src/reproduce/differences.js';
 import { escapeHtml } from '../../src/reproduce/escape.js';
 import { dataSize, groupUnits, judgingUnits, repairUnits, trainingUnits } from '../../src/reproduce/estimate.js';
 import { tableLines } from '../../src/reproduce/figures.js';
@@ -291,7 +291,7 @@ test('the paper’s figures stand beside the cells that they are of, and beside 
   expect(new Set(printed.map(({ attack }) => attack))).toEqual(new Set(['badnets']));
   expect(printed).toHaveLength(5);
   // Two variants of an attack are told apart.
-  const table = markdownTable('x', lines, []);
+  const table = markdownTable('x', lines, 'y', []);
   for (const name of ['badnets 10 %', 'badnets (all-to-all) 10 %', 'badnets (patchSize 5) 10 %'])
     expect(table.replaceAll('\\', '')).toContain(`| ${name} | default: PAD-FT |`);
 });
@@ -476,7 +476,7 @@ test('methods and detectors on their cards, in the tables, on the page and in th
   });
   expect(line('mm-bd')).toMatchObject({ given: 'victim', auroc: null, detection: { pValue: { mean: 0.0125 } } });
 
-  const markdown = markdownTable('x', lines, differencesOf(grid, tables[0]?.table as Grid['tables'][number]));
+  const markdown = markdownTable('x', lines, 'y', differencesOf(grid, tables[0]?.table as Grid['tables'][number]));
   expect(markdown).toContain('| 85.00 ± 7.07 | 10.00 ± 0.00 |');
   expect(markdown).toContain('| 300 ± 0 | victim, 2500 clean images |');
   expect(markdown).toContain('| 0 (2 of 2) | 0.013 |');
@@ -513,6 +513,21 @@ test('a table of detectors alone has no columns, figures or sentences of repairs
   // The paper's tables are as they were.
   const paper = expandGrid(oneTable({})).flatMap((table) => tableLines(table, NOTHING));
   expect(columnsFor(paper).map(({ title }) => title)).not.toContain('given');
+  expect(columnsFor(paper).map(({ title }) => title)).toContain('paper ACC');
+  // Of data that the paper does not have, no empty columns.
+  const smoke = expandGrid(chooseGrid(paperGrid('smoke'), 'table1', {}));
+  const columns = columnsFor(smoke.flatMap((table) => tableLines(table, NOTHING))).map(({ title }) => title);
+  expect(columns.filter((title) => /paper|Δ/.test(title))).toEqual([]);
+  expect(columns).toEqual(expect.arrayContaining(['ASR incl. target', 'RA', 'DER']));
+});
+
+test('a table is headed by what differs from the paper only where the paper has it', () => {
+  const heading = (what: string) => {
+    const { tables } = chooseGrid(paperGrid('cpu'), what, {});
+    return tables.map(differencesHeading);
+  };
+  expect(heading('all')).toEqual(new Array(3).fill('What differs from the paper'));
+  expect([...heading('methods'), ...heading('detectors')]).toEqual(new Array(2).fill('How to read these figures'));
 });
 
 test('the page names each group once, its units, and draws no two series alike', () => {
@@ -579,7 +594,7 @@ test('text from elsewhere is text in HTML, Markdown and CSV', () => {
   expect(page).not.toMatch(/https?:/);
   const lines = tables.flatMap((table) => tableLines(table, NOTHING));
   const hostile = lines.map((line) => ({ ...line, note: HOSTILE }));
-  const markdown = markdownTable(HOSTILE, hostile, [HOSTILE]);
+  const markdown = markdownTable(HOSTILE, hostile, HOSTILE, [HOSTILE]);
   expect(markdown).not.toMatch(/[^\\]<img/);
   for (const row of markdown.split('\n').filter((row) => row.startsWith('| cifar10'))) {
     expect(row.replaceAll('\\|', '').split('|')).toHaveLength(18);
