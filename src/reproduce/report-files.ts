@@ -12,8 +12,8 @@ import { htmlPage } from './html.js';
 import { markdownTable } from './markdown.js';
 
 /**
- * Writes what a reader opens: `NAME.md` for each table, `cells.csv`, `index.html` and a copy of each card under its readable name.
- * A file that already says the same is left alone. Gives the paths of the tables and figures.
+ * Writes what a reader opens: `NAME.md` for each table, its `NAME.csv` and `NAME.html` or, of several tables together,
+ * `cells.csv` and `index.html`, so that none replaces another's, and a copy of each card under its readable name. A file that already says the same is left alone. Gives the paths of the tables and figures.
  *
  * @throws PadFtError ERR_FILE_WRITE
  */
@@ -30,7 +30,11 @@ export async function writeReport(
     await writeIfChanged(join(out, name), content);
   };
   const cells = groups.flatMap(({ defenses }) => defenses);
-  await openFolder(out, [...tables.map(({ table }) => `${table.name}.md`), 'cells.csv', 'index.html']);
+  const names = tables.map(({ table }) => table.name);
+  const [single] = names;
+  const [csv, page] =
+    names.length === 1 && single !== undefined ? [`${single}.csv`, `${single}.html`] : ['cells.csv', 'index.html'];
+  await openFolder(out, [...names.map((name) => `${name}.md`), csv, page]);
   await openFolder(
     join(out, 'cards'),
     cells.map(({ name }) => `${name}.json`),
@@ -45,8 +49,8 @@ export async function writeReport(
     const below = [differencesHeading(table.table), differencesOf(grid, table.table)] as const;
     await put(`${name}.md`, markdownTable(title, tableLines(table, states), ...below));
   }
-  await put('cells.csv', cellsCsv(groups, states));
-  await put('index.html', htmlPage(grid, tables, groups, states));
+  await put(csv, cellsCsv(groups, states));
+  await put(page, htmlPage(grid, tables, groups, states));
   return files;
 }
 

@@ -76,7 +76,7 @@ it('a table from nothing to its files', async () => {
       .at(-1),
   ).toMatchObject({ done: 2, total: 2 });
   expect(readdirSync(at('whole')).sort()).toEqual([
-    ...['cards', 'cells.csv', 'defenses', 'index.html', 'table1.md', 'victims'],
+    ...['cards', 'defenses', 'table1.csv', 'table1.html', 'table1.md', 'victims'],
   ]);
   const [victim = ''] = readdirSync(at('whole', 'victims'));
   expect(readdirSync(at('whole', 'victims', victim)).sort()).toEqual([
@@ -87,8 +87,8 @@ it('a table from nothing to its files', async () => {
   for (const card of cards) expect(formatTable(card)).toContain('target class 0');
   const table = readFileSync(at('whole', 'table1.md'), 'utf8');
   expect(table).toMatch(/\| synthetic \| badnets 10 % \| default: PAD-FT/);
-  expect(readFileSync(at('whole', 'cells.csv'), 'utf8').trimEnd().split('\r\n')).toHaveLength(1 + 2);
-  const page = readFileSync(at('whole', 'index.html'), 'utf8');
+  expect(readFileSync(at('whole', 'table1.csv'), 'utf8').trimEnd().split('\r\n')).toHaveLength(1 + 2);
+  const page = readFileSync(at('whole', 'table1.html'), 'utf8');
   expect(page).toContain('<svg');
   expect(page).not.toContain('<script');
   // The run that was stopped came to the same.
@@ -147,7 +147,11 @@ const rivals = (what: string, ...flags: readonly string[]) =>
 
 it('other methods run on the victim that is there; one that fails is a failed cell, and a second run does nothing', async () => {
   // MM-BD wants four classes, and these pictures have three.
+  const page = readFileSync(at('whole', 'table1.html'), 'utf8');
   const { code, stdout } = await rivals('methods', '--defenses', 'mm-bd,ft,classifier-only,default');
+  // Each table has files of its own.
+  expect(readFileSync(at('whole', 'table1.html'), 'utf8')).toBe(page);
+  expect(readFileSync(at('whole', 'methods.html'), 'utf8')).not.toBe(page);
   expect(code).toBe(1);
   expect(jsonLines(stdout).filter(({ type }) => type === 'epoch')).toEqual([]);
   expect(lastLine(stdout)).toMatchObject({ done: 3, failed: 1, total: 4, failures: [{ code: 'ERR_MODEL' }] });
