@@ -30,9 +30,11 @@ export {
   type Method,
   type MethodInput,
   type MethodName,
+  type MethodOptions,
   type MethodOutcome,
   type MethodRequest,
   type MethodResult,
+  type MethodSettings,
   type PlannedMethod,
   planMethod,
 } from './defenses/methods/index.js';

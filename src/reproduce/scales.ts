@@ -1,13 +1,11 @@
-import { DBD_SHORT, type METHODS, type Method, type MethodName } from '../defenses/methods/index.js';
+import { DBD_SHORT, type MethodName, type MethodOptions } from '../defenses/methods/index.js';
 import type { InspectOptions } from '../defenses/mm-bd/inspect.js';
 import type { PadFtOptions } from '../defenses/pad-ft/index.js';
 import type { PoisonSettings } from '../poisoned-set.js';
 import { TRAIN_DEFAULTS, type TrainSettings } from '../train.js';
 
 /** Settings that are laid over a method's own defaults. */
-export type MethodOverlays = {
-  readonly [Name in MethodName]?: (typeof METHODS)[Name] extends Method<infer Settings> ? Partial<Settings> : never;
-};
+export type MethodOverlays = { readonly [Name in MethodName]?: MethodOptions<Name> };
 
 /** How large a reproduction is: which data, how a victim is trained, what the defences' sizes are. */
 export interface Scale {

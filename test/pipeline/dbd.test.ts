@@ -6,6 +6,7 @@ import {
   type Evaluation,
   evaluate,
   judgeMethod,
+  type MethodOptions,
   type MethodResult,
   Model,
   type PoisonedSet,
@@ -85,12 +86,12 @@ afterAll(() => {
 });
 
 function run(
-  options: object,
+  options: MethodOptions<'dbd'>,
   change: { readonly seed?: number; readonly onProgress?: (done: number, of: number) => void } = {},
 ): Promise<MethodResult> {
   const { seed = 1, onProgress } = change;
   const request = { victim, training: set.train, clean: null, flip: false, seed };
-  return defendByMethod(planMethod('dbd', options as Record<string, unknown>), request, {
+  return defendByMethod(planMethod('dbd', options), request, {
     precision: 'fp32',
     onProgress,
   });

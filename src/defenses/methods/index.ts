@@ -30,12 +30,24 @@ export type MethodName = keyof typeof METHODS;
 /** In the order in which they are listed. */
 export const METHOD_NAMES = Object.keys(METHODS) as readonly MethodName[];
 
+/** A method's settings, all of them. */
+export type MethodSettings<Name extends MethodName> =
+  (typeof METHODS)[Name] extends Method<infer Settings> ? Settings : never;
+
+/** Settings to lay over a method's defaults: its own fields, or any where its name is known at run time alone. */
+export type MethodOptions<Name extends string> = Name extends MethodName
+  ? Partial<MethodSettings<Name>>
+  : Readonly<Record<string, unknown>>;
+
 /**
  * A method by its name, with complete, checked settings.
  *
  * @throws PadFtError ERR_OPTION for an unknown name or field, or a field out of range
  */
-export function planMethod(name: string, options: Readonly<Record<string, unknown>> = {}): PlannedMethod {
+export function planMethod<Name extends MethodName | (string & {})>(
+  name: Name,
+  options: MethodOptions<Name> = {} as MethodOptions<Name>,
+): PlannedMethod {
   const known = choice('method', name, METHOD_NAMES);
   // Each method checks its own settings at run time, so the table's common type may be the loose one.
   const method = METHODS[known] as unknown as Method<object>;
