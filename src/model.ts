@@ -150,6 +150,17 @@ export class Model implements Disposable {
     );
   }
 
+  /**
+   * The features, rows × featureCount, whitened over these rows: centred and of about unit variance in every direction, so that the
+   * difference of two groups' means is Fisher's discriminant between them.
+   */
+  async whitenedFeatures(data: Dataset, options: EvaluationOptions = {}): Promise<Float32Array> {
+    this.#checkFit(data);
+    return runJob(options.signal, () =>
+      this.native.whitenedFeatures(data.native, this.#evaluation(options), options.onProgress),
+    );
+  }
+
   /** SCE and log-odds of every row's given label (paper eq. 1), under per-label limits when given. */
   async score(data: Dataset, options: ScoringOptions = {}): Promise<Scores> {
     this.#checkFit(data);

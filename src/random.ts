@@ -18,6 +18,7 @@ export type StreamName =
   | 'data'
   | 'holdout'
   | 'likely'
+  | 'halves'
   | 'strip'
   | 'clusters'
   | 'inspect'

@@ -132,6 +132,7 @@ class ModelWrap final : public Wrap<ModelWrap, Network> {
   Napi::Value predict(const Napi::CallbackInfo& info);
   Napi::Value logits(const Napi::CallbackInfo& info);
   Napi::Value features(const Napi::CallbackInfo& info);
+  Napi::Value whitened_features(const Napi::CallbackInfo& info);
   Napi::Value score(const Napi::CallbackInfo& info);
   Napi::Value activation_ranges(const Napi::CallbackInfo& info);
   Napi::Value maximum_margins(const Napi::CallbackInfo& info);

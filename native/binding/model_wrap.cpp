@@ -5,6 +5,7 @@
 #include "core/evaluate.h"
 #include "core/maximum_margin.h"
 #include "core/warm_up.h"
+#include "core/whitening.h"
 #include "task.h"
 
 namespace padft::binding {
@@ -24,6 +25,7 @@ Napi::Function ModelWrap::define(Napi::Env env) {
        InstanceMethod<&ModelWrap::load_state>("loadState"), InstanceMethod<&ModelWrap::bounds>("bounds"),
        InstanceMethod<&ModelWrap::set_bounds>("setBounds"), InstanceMethod<&ModelWrap::predict>("predict"),
        InstanceMethod<&ModelWrap::logits>("logits"), InstanceMethod<&ModelWrap::features>("features"),
+       InstanceMethod<&ModelWrap::whitened_features>("whitenedFeatures"),
        InstanceMethod<&ModelWrap::score>("score"),
        InstanceMethod<&ModelWrap::activation_ranges>("activationRanges"),
        InstanceMethod<&ModelWrap::maximum_margins>("maximumMargins"),
@@ -281,6 +283,9 @@ Napi::Value ModelWrap::logits(const Napi::CallbackInfo& info) {
 }
 Napi::Value ModelWrap::features(const Napi::CallbackInfo& info) {
   return evaluate(*this, info, evaluate_features, from_floats);
+}
+Napi::Value ModelWrap::whitened_features(const Napi::CallbackInfo& info) {
+  return evaluate(*this, info, evaluate_whitened_features, from_floats);
 }
 
 Napi::Value ModelWrap::score(const Napi::CallbackInfo& info) {

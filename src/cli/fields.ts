@@ -38,6 +38,7 @@ export const PURIFY_GROUP: SettingGroup<PurifySettings> = {
     rowsPerLabel: { help: 'cross-label: rows of each label that the limits are measured on' },
     rounds: { help: 'clip-drop: rounds of scoring, clipping and scoring again' },
     overlays: { help: 'strip: rows of the training set that are laid over each row' },
+    sharpen: { help: "score a label by its rows' features where those tell two parts apart that the scores hint at" },
     verdictSeparation: {
       help: "a label is called attacked when Ashman's D between two parts of its scores is above this",
     },

@@ -227,6 +227,8 @@ export interface NativeModel {
   logits(data: NativeDataset, options: EvalOptions, progress?: NativeProgress): NativeJob<Float32Array>;
   /** count × featureCount, row-major: what the classifier sees. */
   features(data: NativeDataset, options: EvalOptions, progress?: NativeProgress): NativeJob<Float32Array>;
+  /** count × featureCount, row-major: the features of all rows, whitened together (native/core/whitening.h). */
+  whitenedFeatures(data: NativeDataset, options: EvalOptions, progress?: NativeProgress): NativeJob<Float32Array>;
   score(data: NativeDataset, options: ScoreOptions, progress?: NativeProgress): NativeJob<Scores>;
   /** [labels or 1] × all channels, row-major. */
   activationRanges(data: NativeDataset, options: RangeOptions, progress?: NativeProgress): NativeJob<Float32Array>;
@@ -578,6 +580,7 @@ export const CONTRACT = {
     'predict',
     'logits',
     'features',
+    'whitenedFeatures',
     'score',
     'activationRanges',
     'maximumMargins',

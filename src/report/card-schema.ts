@@ -7,7 +7,7 @@ import type { ClipLook, ClipResult } from '../defenses/pad-ft/clip.js';
 import { STAGES, type StageView } from '../defenses/pad-ft/gate.js';
 import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
 import { EARLIER_SETTINGS, LIMIT_KINDS, PRESET_NAMES, PURIFIERS } from '../defenses/pad-ft/options.js';
-import type { LabelVerdict } from '../defenses/pad-ft/verdict.js';
+import type { LabelVerdict, Sharpened } from '../defenses/pad-ft/verdict.js';
 import { PadFtError } from '../errors.js';
 import {
   type Check,
@@ -162,6 +162,7 @@ const verdict = object<CardRow['verdict']>({
       separation: nullable(finite),
       gain: nullable(finite),
       origins: optional(nullable(finite)),
+      sharpened: optional(object<Sharpened>({ separation: finite, gain: finite, agreement: fraction, taken: flag })),
       attacked: flag,
       plantedShare: fraction,
       rejudged: optional(object<NonNullable<LabelVerdict['rejudged']>>({ separation: finite, gain: finite })),

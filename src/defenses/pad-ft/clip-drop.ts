@@ -2,6 +2,7 @@ import { resolvePrecision } from '../../device.js';
 import { clip } from './clip.js';
 import { type ClipSettings, PRESETS } from './options.js';
 import { correctRows, dropScore, type PurifyInput, type RowScores, scoreBySce, selectRows } from './purify.js';
+import { sharpen } from './sharpen.js';
 
 /** The first round's bounds may cost this much accuracy: a looser floor separates better. Later rounds are strict. */
 const FIRST_FLOOR = 0.1;
@@ -58,5 +59,5 @@ export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
     };
     evaluation.onProgress?.(round + 1, settings.rounds);
   }
-  return scores;
+  return await sharpen(scores, { ...input, evaluation: quiet });
 }

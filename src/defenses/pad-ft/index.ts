@@ -246,10 +246,13 @@ export function scoreRows(
 export function scoringKey({ purify, clip, seed, holdout }: PadFtSettings): string {
   const { verdictGain: _, verdictSeparation: __, suspectPosterior: ___, pool, count, ...scoring } = purify;
   // sce is exact where its rows will be cut, and clip-drop fits bounds on what it keeps.
-  const kept: Partial<Record<PurifierName, unknown>> = { 'clip-drop': [count, clip], sce: [count, pool, holdout] };
-  // Which limits these rows are held to is said by a verdict.
-  if (purify.limits === 'either')
-    kept['cross-label'] = [purify.verdictGain, purify.verdictSeparation, purify.suspectPosterior];
+  const verdict = [purify.verdictGain, purify.verdictSeparation, purify.suspectPosterior];
+  // Which limits rows are held to, and which labels are scored by their features, is said by a verdict.
+  const kept: Partial<Record<PurifierName, unknown>> = {
+    'cross-label': purify.limits === 'either' || purify.sharpen ? verdict : null,
+    'clip-drop': [count, clip, purify.sharpen ? verdict : null],
+    sce: [count, pool, holdout],
+  };
   return JSON.stringify([scoring, seed, kept[purify.purifier] ?? null]);
 }
 

@@ -42,8 +42,8 @@ export interface PurifySettings {
    * … as those rows have it (`observed`), or the lower of that and one `extrapolated` from their median and third quartile
    * as if they were normal: then up to a quarter of those rows may be planted themselves, as under all-to-all, and the
    * limits stay. Tighter limits cost clean rows their margin too: a net that learnt little is judged worse by them.
-   * `either` is observed, and extrapolated where no label is called attacked by what is observed and three or more are by
-   * what is extrapolated; that costs the scoring passes of both where the first finds nothing, and those of the second twice where
+   * `either` is observed, and extrapolated where three labels or more and no fewer are called attacked by that. It is asked where what is
+   * observed shows no label by itself, or three and more; that costs the scoring passes of both, and those of the second twice where
    * three are, since the limits are measured again on rows that look clean then.
    */
   readonly limits: (typeof LIMITS)[number];
@@ -55,6 +55,11 @@ export interface PurifySettings {
   readonly rounds: number;
   /** strip: rows laid over every other one. */
   readonly overlays: number;
+  /**
+   * cross-label, clip-drop: where the features of a label's rows tell two parts apart that the scores only hint at, the label is
+   * scored by those (`sharpen.ts`).
+   */
+  readonly sharpen: boolean;
   /** A label is called attacked when the two parts of its scores stand apart, Ashman's D above this … */
   readonly verdictSeparation: number;
   /** … and two parts explain the scores better than one by more than this a row (gain in BIC). */
@@ -162,6 +167,7 @@ const PURIFY: PurifySettings = {
   rowsPerLabel: 400,
   rounds: 3,
   overlays: 16,
+  sharpen: false,
   verdictSeparation: 2.8,
   verdictGain: 0.25,
   suspectPosterior: 0.9,
@@ -170,7 +176,7 @@ const PURIFY: PurifySettings = {
 export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
   default: {
     preset: 'default',
-    purify: { ...PURIFY, count: 10_000, pool: 0.8, limits: 'either' },
+    purify: { ...PURIFY, count: 10_000, pool: 0.8, limits: 'either', sharpen: true },
     clip: {
       controller: 'settle',
       granularity: 'per-channel',
@@ -222,7 +228,7 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
 export const EARLIER_SETTINGS: PadFtOptions = {
   accuracyPrice: 0,
   rejudge: 0,
-  purify: { pool: 0, limits: 'observed', overlays: 16 },
+  purify: { pool: 0, limits: 'observed', overlays: 16, sharpen: false },
 };
 
 /** What the paper leaves open and a run under the `paper` preset assumed, its own overrides included. */
@@ -299,6 +305,7 @@ function checkPurify(purify: PurifySettings): void {
   integer('purify.rowsPerLabel', purify.rowsPerLabel, 8);
   integer('purify.rounds', purify.rounds, 1, 100);
   integer('purify.overlays', purify.overlays, 1, 10_000);
+  boolean('purify.sharpen', purify.sharpen);
   number('purify.verdictGain', purify.verdictGain, 0, Number.POSITIVE_INFINITY);
   number('purify.verdictSeparation', purify.verdictSeparation, 0, Number.POSITIVE_INFINITY);
   number('purify.suspectPosterior', purify.suspectPosterior, 0.5, 1);

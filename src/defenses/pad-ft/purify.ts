@@ -6,13 +6,22 @@ import { Random, streamSeed } from '../../random.js';
 import { interquartileRange, median, normalQuantile, rankAscending, smallestPerLabel } from '../../statistics.js';
 import type { ClipSettings, LimitKind, PurifySettings } from './options.js';
 import { type RefinedScores, refineNearCuts } from './refine.js';
-import { type Judgement, judge, type LabelVerdict, MANY_LABELS, type Suspect, type Verdict } from './verdict.js';
+import { sharpen } from './sharpen.js';
+import {
+  type Judgement,
+  judge,
+  type LabelVerdict,
+  MANY_LABELS,
+  type Sharpened,
+  type Suspect,
+  type Verdict,
+} from './verdict.js';
 
 /**
  * Raised when the same settings score, judge or choose rows otherwise than before: no cached result of a defence, a detector or a
  * method that purifies is taken over then.
  */
-export const PURIFY_REVISION = 2;
+export const PURIFY_REVISION = 3;
 
 /** What stage 1 hands on: the purified set, the suspects, and what it says about the training set. */
 export interface Purification {
@@ -65,6 +74,8 @@ export interface RowScores {
   readonly limits?: LimitKind | undefined;
   /** Of cross-label under `either`: labels that extrapolated limits alone accuse, too few of them to be believed. */
   readonly unsure?: readonly number[] | undefined;
+  /** What the features say of each label that they were asked of. */
+  readonly sharpened?: ReadonlyMap<number, Sharpened> | undefined;
 }
 
 /** The rows the victim classifies as labelled. */
@@ -168,22 +179,30 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
     }
     return { ...worst(limited, labels, eligible, data.classes), eligible, victim, judged: eligible, limits };
   };
+  const sharpened = (scores: RowScores) => sharpen(scores, { ...input, evaluation });
   using measured = await measureOn(eligible);
-  if (settings.limits !== 'either') return await under(settings.limits, measured);
+  if (settings.limits !== 'either') return await sharpened(await under(settings.limits, measured));
   const judged = (scores: RowScores) => judge(scores, labels, data.classes, settings);
-  const observed = await under('observed', measured);
-  // Extrapolated limits are there for triggers in every label: fewer labels are nearer to a false alarm.
-  if (data.classes < MANY_LABELS || judged(observed).verdict.attacked.length > 0) return observed;
+  const plain = await under('observed', measured);
+  const plainly = judged(plain).verdict.attacked.length;
+  const observed = await sharpened(plain);
+  const called = judged(observed).verdict.attacked.length;
+  // Extrapolated limits are there for triggers in every label, of which the observed ones may show none, or a few by their
+  // features: a label or two that stand out by the limits alone are an attack on those.
+  if (data.classes < MANY_LABELS || (plainly > 0 && called < MANY_LABELS)) return observed;
   const first = await under('extrapolated', measured);
   const found = judged(first);
   const { attacked } = found.verdict;
-  if (attacked.length < MANY_LABELS) return attacked.length === 0 ? observed : { ...observed, unsure: attacked };
+  if (attacked.length < MANY_LABELS) {
+    return called > 0 || attacked.length === 0 ? observed : { ...observed, unsure: attacked };
+  }
   // What was measured holds planted rows, since there are some in every label: measured again without those that may be, the
   // limits are the tighter ones of clean images, and labels that hardly stood apart do.
   using clean = await measureOn(likelyClean(eligible, labels, found));
   const again = await under('extrapolated', clean);
   const still = new Set(judged(again).verdict.attacked);
-  return attacked.every((label) => still.has(label)) ? again : first;
+  const extrapolated = await sharpened(attacked.every((label) => still.has(label)) ? again : first);
+  return judged(extrapolated).verdict.attacked.length >= called ? extrapolated : observed;
 }
 
 /** A sample of the rows, and any observed quantile of every channel on it, for the labels but one. */

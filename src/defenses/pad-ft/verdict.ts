@@ -13,6 +13,17 @@ export interface Suspect {
   readonly likelyLabel: number;
 }
 
+/** What the features of a label's rows say of two parts that its scores only hint at (`sharpen.ts`). */
+export interface Sharpened {
+  /** Ashman's D and the gain in BIC a row, as of the scores. */
+  readonly separation: number;
+  readonly gain: number;
+  /** AUROC of the scores it started from, of the upper part against the lower: 0.5 has nothing to do with them. */
+  readonly agreement: number;
+  /** Whether the label's scores are these. */
+  readonly taken: boolean;
+}
+
 /** What stage 1 says about one label. */
 export interface LabelVerdict {
   readonly label: number;
@@ -28,10 +39,12 @@ export interface LabelVerdict {
   readonly gain: number | null;
   /**
    * From how many labels the upper part's rows come, going by their likely labels: the perplexity of those as a share of the C − 1
-   * other labels. 1: from all alike; 1 / (C − 1): from one. Null as above and where the upper part is empty. Left out on cards
-   * of earlier versions.
+   * other labels. 1: from all alike, as a trigger brings them; 1 / (C − 1): from one. No part of the verdict. Null as above and where the
+   * upper part is empty. Left out on cards of earlier versions.
    */
   readonly origins?: number | null | undefined;
+  /** Left out where the features were not asked, or show no two parts. */
+  readonly sharpened?: Sharpened | undefined;
   readonly attacked: boolean;
   /** Share of the label's rows that look planted; 0 for a label that is not attacked. */
   readonly plantedShare: number;
@@ -94,15 +107,6 @@ export const MANY_LABELS = 3;
 const CORROBORATED = { separation: 2 / 2.8, gain: 2, z: 6, share: 0.3, labels: MANY_LABELS };
 const TOGETHER = { separation: 1 / 2.8, gain: 2 };
 /**
- * Rows that a trigger brought under a label come from every other one; clean rows that lose their margin are confused with some.
- * Where the upper part comes from this share of the labels alike, parts that hardly stand apart are a verdict, by twice the
- * gain. A label of ten or more that can be judged: among fewer a confusion may well be with most of them. Of few rows the share is
- * too low (10 rows of nine labels: about 0.7), and so it is in a set whose labels are of unlike sizes: no sign then, nor a false one.
- * By itself it is none: seen of scores of cross-label alone, 0.50 at most in small clean sets, but 0.81 (D 1.3, a gain of 0.07) and 0.72
- * (D 1.4, a gain of 0.37) of clean labels of CIFAR-10. D and the gain must agree.
- */
-const SCATTERED = { separation: 0.5, gain: 2, origins: 0.8 };
-/**
  * From these shares of the thresholds on a label that is not called attacked comes near it. Clean labels do, too: at
  * most 6 of 160 in 16 small clean sets, trained twice.
  */
@@ -113,8 +117,7 @@ const NEAR = { separation: 0.9, gain: 0.2 };
  * the scores clearly better than one. Either alone would accuse clean labels: a mixture splits any sample, sometimes far
  * apart for a handful of rows (no gain), and a skewed sample gains from two overlapping parts (no separation). The upper
  * part are the suspects. Where a second sign agrees less will do: where the label's spread stands out among the labels' (a
- * robust z; it sees a label from 25 % of planted rows on), where the upper part would be rows of all other labels, or where
- * many labels are alike.
+ * robust z; it sees a label from 25 % of planted rows on), or where many labels are alike.
  */
 export function judge(scores: RowScores, labels: Int32Array, classes: number, settings: PurifySettings): Judgement {
   const { judged, score } = scores;
@@ -129,7 +132,6 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
   const enough = groups.map((rows) => judged !== null && rows.length >= LEAST_ROWS);
   const zs = zAmong(spreads, judged === null ? spreads.map(() => true) : enough);
   const comparable = enough.filter(Boolean).length >= OUTLIER.labels;
-  const scatters = comparable && settings.purifier === 'cross-label';
   const near: number[] = [];
   const suspects: Suspect[] = [];
   const fits = groups.map((rows, label) => {
@@ -154,7 +156,6 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
     const attacked =
       beyond({ separation: 1, gain: z > OUTLIER.z ? OUTLIER.gain : 1 }) ||
       (beyond(CORROBORATED) && z > CORROBORATED.z) ||
-      (scatters && beyond(SCATTERED) && (origins ?? 0) >= SCATTERED.origins) ||
       (together && beyond(TOGETHER));
     if (beyond(NEAR)) near.push(label);
     if (attacked) {
@@ -174,6 +175,7 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
       separation,
       gain,
       origins,
+      ...(scores.sharpened?.has(label) && { sharpened: scores.sharpened.get(label) }),
       attacked,
       plantedShare: attacked && total > 0 ? planted / total : 0,
     };

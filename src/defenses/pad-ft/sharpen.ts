@@ -1,0 +1,208 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { throwIfAborted } from '../../native/job.js';
+import { Random, streamSeed } from '../../random.js';
+import { auroc, median, type TwoComponentMixture, twoComponentMixture, type Values } from '../../statistics.js';
+import type { PurifyInput, RowScores } from './purify.js';
+import type { Sharpened } from './verdict.js';
+
+/** A label with fewer rows than this times the features' width is left as it is: of so few any direction may show two groups. */
+const ROWS_A_FEATURE = 4;
+const ROUNDS = 12;
+/** The rounds end when the rows' probabilities move by less than this, on the average. */
+const SETTLED = 0.005;
+/** Values that a round's mixture is fitted to; the last one is fitted to all. */
+const MIXED = 1000;
+/** Rows that a part has at least, in each half. */
+const LEAST_PART = 5;
+/**
+ * The upper part must be rows that lose more of their margin than the others do, by this AUROC: a class may well have two kinds of
+ * pictures, of which neither is planted.
+ */
+const LEAST_AGREEMENT = 0.65;
+/** The scores' own parts are the start where they stand apart by Ashman's limit, and explain them better by this a row. */
+const APART = 2;
+const APART_GAIN = 0.25;
+/** An interquartile range of a normal distribution, in standard deviations. */
+const QUARTILES = 1.349;
+
+/**
+ * Scores that are sharper where planted rows share something: in each label the rows that lose most margin are compared with the
+ * others by the features that the victim sees, and all rows are scored by what tells the two apart, in rounds. A score by
+ * limits sees each row alone and by limits that suit every trigger; what planted rows have in common shows in the mean of many.
+ *
+ * A label's features are a mixture of two Gaussians with one covariance, as in SCAn (Tang et al., *Demon in the Variant*, USENIX
+ * Security 2021), which needs clean images for it; here the parts start from the purifier's score, its own two where they stand
+ * apart and else above and below its median, and no clean image is needed. Each round projects the whitened features onto the difference of the parts' means,
+ * which is Fisher's discriminant, and takes a mixture of two along it for the next parts. A row is projected by what the other half of
+ * the rows has shown (cross-fitting): a direction that suits its own rows alone shows no two groups in others.
+ *
+ * Labels whose parts then stand apart as a verdict asks (`verdictSeparation`, `verdictGain`) take the new scores, on the scale of the old
+ * ones: the lower part's mean is 0, its interquartile range 1. All others keep theirs. The features are computed in the
+ * evaluation's precision.
+ */
+export async function sharpen(scores: RowScores, input: PurifyInput): Promise<RowScores> {
+  const { judged } = scores;
+  const { victim, data, settings, seed } = input;
+  if (!settings.sharpen || judged === null) return scores;
+  const labels = data.labels();
+  const { onProgress, ...quiet } = input.evaluation;
+  const groups: number[][] = Array.from({ length: data.classes }, () => []);
+  labels.forEach((label, row) => {
+    if (judged[row] === 1) groups[label]?.push(row);
+  });
+  const score = scores.score.slice();
+  const sharpened = new Map<number, Sharpened>();
+  const random = new Random(streamSeed(seed, 'halves'));
+  for (const [label, rows] of groups.entries()) {
+    if (rows.length >= ROWS_A_FEATURE * victim.featureCount) {
+      using some = await data.subset(Uint32Array.from(rows), quiet);
+      const values = await victim.whitenedFeatures(some, quiet);
+      const start = Float64Array.from(rows, (row) => scores.score[row] as number);
+      const found = await discriminate({ values, width: victim.featureCount, start, random, signal: quiet.signal });
+      if (found !== null) {
+        const { mixture, projected, agreement } = found;
+        const figures = { separation: mixture.ashmanD, gain: mixture.bicGain / rows.length, agreement };
+        const taken =
+          figures.separation > settings.verdictSeparation &&
+          figures.gain > settings.verdictGain &&
+          agreement >= LEAST_AGREEMENT;
+        sharpened.set(label, { ...figures, taken });
+        if (taken) {
+          const { mean, sd } = mixture.lower;
+          rows.forEach((row, i) => {
+            score[row] = ((projected[i] as number) - mean) / (QUARTILES * sd);
+          });
+        }
+      }
+    }
+    onProgress?.(label + 1, groups.length);
+  }
+  return { ...scores, score, sharpened };
+}
+
+/** Rows of one label. */
+export interface Cloud {
+  /** Whitened features, rows × width. */
+  readonly values: Float32Array;
+  readonly width: number;
+  /** The rows' scores to start from, the larger the likelier planted. */
+  readonly start: Float64Array;
+  /** Draws the halves. */
+  readonly random: Random;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What tells two parts of a label apart. */
+export interface Discriminated {
+  /** Every row along the direction that the other half has shown; its half's mean is 0 and standard deviation 1. */
+  readonly projected: Float64Array;
+  readonly mixture: TwoComponentMixture;
+  /** AUROC of the scores it started from, of the upper part against the lower. */
+  readonly agreement: number;
+}
+
+/** Null where no two parts can be told: too few rows, scores or features that do not vary, or a part that ran empty. */
+export async function discriminate(cloud: Cloud): Promise<Discriminated | null> {
+  const { start, random } = cloud;
+  const count = start.length;
+  if (count === 0) return null;
+  const half = new Uint8Array(count);
+  random.permutation(count).forEach((row, place) => {
+    half[row] = place % 2;
+  });
+  let upper = firstParts(start);
+  let projected: Float64Array | null = null;
+  for (let round = 0; round < ROUNDS; round++) {
+    projected = projectAcross(cloud, half, upper);
+    const mixture = projected === null ? null : twoComponentMixture(evenly(projected, MIXED));
+    if (projected === null || mixture === null) return null;
+    const next = projected.map((value) => mixture.posterior(value));
+    const moved = next.reduce((sum, value, i) => sum + Math.abs(value - (upper[i] as number)), 0) / count;
+    upper = next;
+    // Fits of tens of milliseconds: in between the process answers.
+    await nextTurn();
+    throwIfAborted(cloud.signal);
+    if (moved < SETTLED) break;
+  }
+  const mixture = projected === null ? null : twoComponentMixture(projected);
+  if (projected === null || mixture === null) return null;
+  const agreement = auroc(
+    start,
+    projected.map((value) => (mixture.posterior(value) > 0.5 ? 1 : 0)),
+  );
+  return agreement === null ? null : { projected, mixture, agreement };
+}
+
+/**
+ * The rows' probabilities of the upper part by the scores alone, where two parts of those stand apart; else the upper half: a mixture
+ * of one group splits off a few far ones, and half of all is a start that noise does not tip.
+ */
+function firstParts(start: Float64Array): Float64Array {
+  const mixture = twoComponentMixture(start);
+  if (mixture !== null && mixture.ashmanD > APART && mixture.bicGain > APART_GAIN * start.length) {
+    return start.map((value) => mixture.posterior(value));
+  }
+  const middle = median(start);
+  return start.map((value) => (value > middle ? 1 : 0));
+}
+
+/** Each half's rows along the difference of the other half's means. */
+function projectAcross(
+  { values, width }: Cloud,
+  half: Uint8Array,
+  upper: Float64Array,
+): Float64Array<ArrayBuffer> | null {
+  const projected = new Float64Array(half.length);
+  for (const own of [0, 1]) {
+    const direction = differenceOfMeans(values, width, upper, (row) => half[row] !== own);
+    if (direction === null) return null;
+    let [count, sum, squares] = [0, 0, 0];
+    for (let row = 0; row < half.length; row++) {
+      if (half[row] !== own) continue;
+      let value = 0;
+      for (let k = 0; k < width; k++) value += (direction[k] as number) * (values[row * width + k] as number);
+      projected[row] = value;
+      count++;
+      sum += value;
+      squares += value * value;
+    }
+    // Halves drawn at random hold the same parts: on one scale their two directions give one sample.
+    const mean = sum / count;
+    const sd = Math.sqrt(Math.max(0, squares / count - mean * mean));
+    if (!(sd > 0)) return null;
+    for (let row = 0; row < half.length; row++) {
+      if (half[row] === own) projected[row] = ((projected[row] as number) - mean) / sd;
+    }
+  }
+  return projected;
+}
+
+function differenceOfMeans(
+  values: Float32Array,
+  width: number,
+  upper: Float64Array,
+  counts: (row: number) => boolean,
+): Float64Array | null {
+  const sums = [new Float64Array(width), new Float64Array(width)] as const;
+  const weights: [number, number] = [0, 0];
+  for (let row = 0; row < upper.length; row++) {
+    if (!counts(row)) continue;
+    const share = upper[row] as number;
+    weights[0] += 1 - share;
+    weights[1] += share;
+    for (let k = 0; k < width; k++) {
+      const value = values[row * width + k] as number;
+      sums[0][k] = (sums[0][k] as number) + (1 - share) * value;
+      sums[1][k] = (sums[1][k] as number) + share * value;
+    }
+  }
+  const [lower, higher] = weights;
+  if (lower < LEAST_PART || higher < LEAST_PART) return null;
+  return sums[1].map((sum, k) => sum / higher - (sums[0][k] as number) / lower);
+}
+
+/** Up to `count` of the values, evenly over their places. */
+function evenly(values: Float64Array, count: number): Values {
+  if (values.length <= count) return values;
+  return Float64Array.from({ length: count }, (_, i) => values[Math.floor((i * values.length) / count)] as number);
+}
