@@ -226,6 +226,51 @@ test(
   PATIENCE,
 );
 
+describe('scores sharpened by features', () => {
+  test(
+    'tell planted rows from clean ones better than limits do, and accuse no label of a clean set',
+    async () => {
+      const found = (of: Case, options: PadFtOptions['purify']) =>
+        purify(of.victim, of.set.train, padFtSettings({ purify: { count: 400, ...options } }));
+      // Statistics of one kind see less of a patch: there is something left to find.
+      const plain = await found(attacked, { sharpen: false, statistic: 'mean' });
+      const sharp = await found(attacked, { statistic: 'mean' });
+      expect(plain.labels[0]?.sharpened).toBeUndefined();
+      expect(sharp.labels[0]).toMatchObject({ attacked: true, sharpened: { taken: true } });
+      expect(sharp.labels[0]?.separation).toBeCloseTo(sharp.labels[0]?.sharpened?.separation ?? 0, 3);
+      expect(separation(attacked, sharp)).toBeGreaterThan(separation(attacked, plain));
+      expect(separation(attacked, sharp)).toBeGreaterThan(0.99);
+      // Of labels with too few rows for as many features nothing is asked, and their scores are as they were.
+      const labels = attacked.set.train.labels();
+      const others = Array.from(labels.keys()).filter((row) => labels[row] !== 0);
+      expect(others.map((row) => sharp.score[row])).toEqual(others.map((row) => plain.score[row]));
+      expect((await found(clean, {})).verdict.attacked).toEqual([]);
+    },
+    PATIENCE,
+  );
+
+  test('features are whitened over the rows together', async () => {
+    const { victim } = attacked;
+    const values = await victim.whitenedFeatures(purified, { batchSize: 64 });
+    const { featureCount: width } = victim;
+    expect(values.length).toBe(purified.count * width);
+    const columns = Array.from({ length: width }, (_, k) => values.filter((_, i) => i % width === k));
+    const product = (a: Float32Array, b: Float32Array) =>
+      a.reduce((sum, x, i) => sum + x * (b[i] as number), 0) / a.length;
+    const ones = new Float32Array(purified.count).fill(1);
+    columns.forEach((column, k) => {
+      expect(product(column, ones)).toBeCloseTo(0, 4);
+      // The ridge takes a share of the variance, and of directions that hardly vary all of it.
+      expect(product(column, column)).toBeLessThanOrEqual(1.0001);
+      for (const other of columns.slice(0, k)) expect(Math.abs(product(column, other))).toBeLessThan(1);
+    });
+    expect(Math.max(...columns.map((column) => product(column, column)))).toBeGreaterThan(0.5);
+    await expect(victim.whitenedFeatures(purified, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'ERR_ABORTED',
+    });
+  });
+});
+
 describe('the suspects, found again by the fitted bounds', () => {
   const QUICK = {
     purify: { count: 400 },

@@ -47,6 +47,7 @@ test('extrapolated limits are near the quantile of clean rows, and stay there wh
 describe('either kind of limits', () => {
   const CLASSES = 10;
   const ROWS = 4000;
+  const WIDTH = 4;
   const labels = Int32Array.from({ length: ROWS }, (_, row) => row % CLASSES);
   const data = {
     count: ROWS,
@@ -71,10 +72,12 @@ describe('either kind of limits', () => {
     readonly second?: readonly [number, number];
     /** So many labels lose theirs to the limits of the first sample already. */
     readonly early?: number;
+    /** In so many labels those rows lose a little to the observed limits, and share their features. */
+    readonly featured?: number;
   }
 
   /** A victim that loses, under limits below `tight`, the margin of a third of the rows of the labels below `planted`. */
-  function victimOf({ tight, planted, second = [1.6, 2.6], early = 0 }: Made) {
+  function victimOf({ tight, planted, second = [1.6, 2.6], early = 0, featured = 0 }: Made) {
     const kinds: number[] = [];
     const looks: string[] = [];
     const samples = new Set<Uint32Array>();
@@ -82,6 +85,12 @@ describe('either kind of limits', () => {
     const noise = Float32Array.from({ length: ROWS }, () => 20 + random.normal());
     const victim = {
       device: 'cpu',
+      featureCount: WIDTH,
+      whitenedFeatures: async ({ rows }: { readonly rows: Uint32Array }) =>
+        Float32Array.from({ length: rows.length * WIDTH }, (_, i) => {
+          const row = rows[Math.floor(i / WIDTH)] as number;
+          return random.normal() + ((labels[row] as number) < featured && row % 30 < CLASSES ? 2.5 : 0);
+        }),
       // One channel: 2 in the middle, 3 at three quarters, so 4.4 is extrapolated; 9 is observed.
       activationRanges: async (
         sample: { readonly disposed: boolean; readonly rows: Uint32Array },
@@ -100,8 +109,10 @@ describe('either kind of limits', () => {
         const logOdds = noise.map((value, row) => {
           const label = labels[row] as number;
           const held = limit < tight || (limit < 5 && label < early);
-          const loses = held && label < planted && row % 30 < CLASSES;
-          return limit === Number.POSITIVE_INFINITY ? value : (loses ? -20 : value) + 0.1 * random.normal();
+          const marked = row % 30 < CLASSES;
+          const loses = held && label < planted && marked;
+          const hint = marked && label < featured ? 1 : 0;
+          return limit === Number.POSITIVE_INFINITY ? value : (loses ? -20 : value) + random.normal() - hint;
         });
         return { logOdds, predicted: labels, alternative: labels, sce: logOdds };
       },
@@ -182,6 +193,34 @@ describe('either kind of limits', () => {
       'extrapolated',
     ],
     ['neither finds anything', { tight: 0, planted: 4 }, ['observed', 'extrapolated'], [], 'observed'],
+    [
+      'a label shows by its features alone: extrapolated ones are tried, and two labels do not overrule it',
+      { tight: 5, planted: 2, featured: 1 },
+      ['observed', 'extrapolated'],
+      [0],
+      'observed',
+    ],
+    [
+      'two labels show by their features, and more by extrapolated ones',
+      { tight: 5, planted: 4, featured: 2 },
+      ['observed', 'extrapolated', 'again'],
+      [0, 1, 2, 3],
+      'extrapolated',
+    ],
+    [
+      'a label that extrapolated ones miss shows by its features',
+      { tight: 5, planted: 3, featured: 4 },
+      ['observed', 'extrapolated', 'again'],
+      [0, 1, 2, 3],
+      'extrapolated',
+    ],
+    [
+      'several labels show by observed ones: extrapolated ones are tried, and find the same',
+      { tight: 10, planted: 4 },
+      ['observed', 'extrapolated', 'again'],
+      [0, 1, 2, 3],
+      'extrapolated',
+    ],
   ] as const)('%s', async (_, made, kinds, attacked, used, unsure = undefined) => {
     expect(await limitsUsed(made)).toEqual({ kinds, attacked, used, unsure });
   });

@@ -164,9 +164,9 @@ test('keys change with what a cell depends on, and with nothing else', () => {
 
 test('keys of PAD-FT are what they were: a change that would make every cell anew is meant', () => {
   const keys = new Map(cellsOf(oneTable({})).defenses.map(({ column, key }) => [column, key]));
-  expect(keys.get('default')).toBe('0c0aaee4d0e6b0fe3123264f5130f1124ecd7687b63e1ff6f9657d2f55b7113a');
-  expect(keys.get('paper')).toBe('9d83c3e6a68ae382be3d8ffe2683b392bfe8109fe54935aa0c632d329097aa31');
-  expect(keys.get('oracle')).toBe('c90141bfd25663dac6902286fe4a15b5fba8c796b2f49961ecce6c595bcbadb6');
+  expect(keys.get('default')).toBe('80a27748b9aa60e2107110b36a36ed4f1579783aa5fb04261f62c8be5af1c897');
+  expect(keys.get('paper')).toBe('f8cee52740a2613f8f8de5e9fafdb1ae640a266a7a3b6b4f072a6b679289932b');
+  expect(keys.get('oracle')).toBe('451977b85007e2012bc0f4005d48e3db24bfc8ed4664f05592501dfbe6b360f6');
 });
 
 test('other methods and detectors are cells of the same victim, each under what it depends on', () => {
@@ -626,9 +626,14 @@ test('scores are shared by defences that score alike, and what a verdict decides
   const keyWith = (change: Partial<(typeof PRESETS)['default']['purify']>) =>
     scoringKey({ ...PRESETS.default, seed: 0, purify: { ...PRESETS.default.purify, ...change } });
   for (const changed of [{ verdictGain: 0.5 }, { verdictSeparation: 3 }, { suspectPosterior: 0.5 }]) {
-    // Which limits these rows are held to is said by a verdict, under `either` and no other.
-    expect(keyWith({ limits: 'either', ...changed })).not.toBe(keyWith({ limits: 'either' }));
-    expect(keyWith({ limits: 'observed', ...changed })).toBe(keyWith({ limits: 'observed' }));
+    // Which limits these rows are held to is said by a verdict, under `either` and no other; and which labels are sharpened.
+    const plain = { sharpen: false };
+    expect(keyWith({ ...plain, limits: 'either', ...changed })).not.toBe(keyWith({ ...plain, limits: 'either' }));
+    expect(keyWith({ ...plain, limits: 'observed', ...changed })).toBe(keyWith({ ...plain, limits: 'observed' }));
+    for (const purifier of ['cross-label', 'clip-drop'] as const) {
+      const sharpened = { purifier, limits: 'observed' } as const;
+      expect(keyWith({ ...sharpened, ...changed })).not.toBe(keyWith(sharpened));
+    }
   }
   expect(keyWith({ limits: 'either' })).not.toBe(keyWith({ limits: 'extrapolated' }));
   expect(keyWith({ limits: 'observed', count: 100, pool: 0.5 })).toBe(keyWith({ limits: 'observed' }));

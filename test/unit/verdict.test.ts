@@ -136,35 +136,19 @@ describe('the verdict', () => {
     expect(right).toBeGreaterThan(200);
   });
 
-  it('takes overlapping parts for a sign where the upper one would be rows of all other labels', () => {
+  it('says from how many labels the upper part comes, and draws no verdict from it', () => {
     // `among` of ten labels in all: the labels that rows lose their own to, in turn.
-    const found = (among: number, others = 9, group = blurred) => {
-      const made = madeScores([group, ...new Array<Group>(others).fill(CLEAN)], { seed: 3 });
+    const found = (among: number, group = blurred) => {
+      const made = madeScores([group, ...new Array<Group>(9).fill(CLEAN)], { seed: 3 });
       const alternative = made.labels.map((label, row) => (label + 1 + (row % among)) % made.classes);
       return judge({ ...made.scores, alternative }, made.labels, made.classes, SETTINGS);
     };
-    const all = found(9);
-    expect(all.verdict.attacked).toEqual([0]);
-    expect(all.labels[0]?.origins).toBeGreaterThan(0.95);
-    expect(all.suspects.length).toBeGreaterThan(70);
-    // A label that is confused with a few others is a class that is hard to tell from them.
-    for (const among of [1, 3, 6]) {
-      const few = found(among);
-      expect(few.verdict.attacked).toEqual([]);
-      expect(few.labels[0]?.origins).toBeCloseTo(among / 9, 1);
+    for (const among of [1, 3, 6, 9]) {
+      const { labels, verdict } = found(among);
+      expect(labels[0]?.origins).toBeCloseTo(among / 9, 1);
+      expect(verdict.attacked).toEqual([]);
     }
-    // Nor is it one by another purifier, whose likely labels nobody has looked at.
-    const made = madeScores([blurred, ...new Array<Group>(9).fill(CLEAN)], { seed: 3 });
-    const alternative = made.labels.map((label, row) => (label + 1 + (row % 9)) % 10);
-    const clipDrop = { ...SETTINGS, purifier: 'clip-drop' as const };
-    expect(judge({ ...made.scores, alternative }, made.labels, 10, clipDrop).verdict.attacked).toEqual([]);
-    // Among nine labels it says nothing, nor where the gain is small.
-    expect(found(8, 8).labels[0]?.origins).toBeGreaterThan(0.95);
-    expect(found(8, 8).verdict.attacked).toEqual([]);
-    const faint = found(9, 9, { clean: 2850, planted: 150, at: 4, width: 2 });
-    expect(faint.labels[0]?.origins).toBeGreaterThan(0.8);
-    expect(faint.labels[0]?.gain).toBeLessThan(2 * SETTINGS.verdictGain);
-    expect(faint.verdict.attacked).toEqual([]);
+    expect(found(9, { clean: 300, planted: 200, at: 9 }).verdict.attacked).toEqual([0]);
   });
 
   it('compares spreads with those of labels that can be judged', () => {

@@ -5,8 +5,11 @@ import { auroc, median, type TwoComponentMixture, twoComponentMixture, type Valu
 import type { PurifyInput, RowScores } from './purify.js';
 import type { Sharpened } from './verdict.js';
 
-/** A label with fewer rows than this times the features' width is left as it is: of so few any direction may show two groups. */
-const ROWS_A_FEATURE = 4;
+/**
+ * A label with fewer rows than this times the features' width is left as it is: of so few, some direction shows two groups. Rounds in
+ * halves do not rule that out, since each half's parts come from the other's direction.
+ */
+const ROWS_A_FEATURE = 8;
 const ROUNDS = 12;
 /** The rounds end when the rows' probabilities move by less than this, on the average. */
 const SETTLED = 0.005;
@@ -34,7 +37,7 @@ const QUARTILES = 1.349;
  * Security 2021), which needs clean images for it; here the parts start from the purifier's score, its own two where they stand
  * apart and else above and below its median, and no clean image is needed. Each round projects the whitened features onto the difference of the parts' means,
  * which is Fisher's discriminant, and takes a mixture of two along it for the next parts. A row is projected by what the other half of
- * the rows has shown (cross-fitting): a direction that suits its own rows alone shows no two groups in others.
+ * the rows has shown (cross-fitting): by its own part's mean it would stay where it was put.
  *
  * Labels whose parts then stand apart as a verdict asks (`verdictSeparation`, `verdictGain`) take the new scores, on the scale of the old
  * ones: the lower part's mean is 0, its interquartile range 1. All others keep theirs. The features are computed in the
