@@ -149,6 +149,7 @@ async function results(device) {
   await continued(out, model, trainer, data, epoch);
   await objectives(out, model, trainer, data, epoch);
   out.logits = await model.logits(data, EVAL);
+  out.whitened = await model.whitenedFeatures(data, EVAL);
   out.logOdds = (await model.score(data, EVAL)).logOdds;
   const ranges = { ...EVAL, quantile: 0.95, leaveOneLabelOut: true };
   out.ranges = await model.activationRanges(data, { ...ranges, statistic: 'mean' });
@@ -221,6 +222,7 @@ const TOLERANCE = {
   objectives: 5e-2,
   masks: 5e-2,
   logits: 2e-2,
+  whitened: 5e-2,
   logOdds: 2e-2,
   ranges: 2e-2,
   limited: 5e-2,

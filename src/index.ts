@@ -76,7 +76,7 @@ export {
   paperAssumptions,
   type TuneSettings,
 } from './defenses/pad-ft/options.js';
-export type { LabelVerdict, Suspect, Verdict } from './defenses/pad-ft/verdict.js';
+export type { LabelVerdict, Sharpened, Suspect, Verdict } from './defenses/pad-ft/verdict.js';
 export { DEMO, runDemo } from './demo.js';
 // The machine.
 export type { Device, Precision } from './device.js';

@@ -314,8 +314,8 @@ test('forward units', () => {
   expect(judgingUnits(cell, size)).toBe(70_000);
   expect(judgingUnits({ rate: 0 }, size)).toBe(60_000);
   expect(scoringUnits(PRESETS.paper, size)).toBe(50_000);
-  // As it is and under each statistic's limits, of both kinds; three looks at the sample a statistic.
-  expect(scoringUnits(PRESETS.default, size)).toBe(5 * 50_000 + 3 * 2 * 4000);
+  // As it is, under each statistic's limits, of both kinds, and its features; three looks at the sample a statistic.
+  expect(scoringUnits(PRESETS.default, size)).toBe(6 * 50_000 + 3 * 2 * 4000);
   expect(repairUnits(PRESETS.paper, cell, size)).toBe(3 * 150 * 200 + 3000 * 101 + 40_000);
   const group = cellsOf(oneTable({ defenses: ['default', 'random'] }));
   const alone = cellsOf(oneTable({ defenses: ['default'] }));
@@ -354,11 +354,13 @@ test('forward units of methods and detectors', () => {
   expect(units('sce')).toBe(50_000);
   // Three rounds of scoring, each after 160 steps of 128 and a look at the 10 000 rows every 5.
   const { rounds } = PRESETS.default.purify;
-  expect(units('clip-drop')).toBe(50_000 + rounds * (50_000 + 3 * 160 * 128 + 32 * 10_000));
+  expect(units('clip-drop')).toBe(50_000 + rounds * (50_000 + 3 * 160 * 128 + 32 * 10_000) + 50_000);
   const extrapolated = { ...PRESETS.default, purify: { ...PRESETS.default.purify, limits: 'extrapolated' as const } };
-  expect(scoringUnits(extrapolated, size)).toBe(3 * 50_000 + 3 * 2 * 4000);
+  expect(scoringUnits(extrapolated, size)).toBe(4 * 50_000 + 3 * 2 * 4000);
   const observed = { ...PRESETS.default, purify: { ...PRESETS.default.purify, limits: 'observed' as const } };
-  expect(scoringUnits(observed, size)).toBe(3 * 50_000 + 2 * 4000);
+  expect(scoringUnits(observed, size)).toBe(4 * 50_000 + 2 * 4000);
+  const plain = { ...observed, purify: { ...observed.purify, sharpen: false } };
+  expect(scoringUnits(plain, size)).toBe(3 * 50_000 + 2 * 4000);
   expect(units('strip')).toBe(18 * 50_000);
   expect(units('mm-bd')).toBe(3 * 300 * 30 * 10);
 });

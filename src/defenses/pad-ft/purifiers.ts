@@ -3,7 +3,7 @@ import { scoreBySpectralSignatures } from '../detectors/spectral-signatures.js';
 import { scoreByStrip } from '../detectors/strip.js';
 import { clippingUnits } from '../units.js';
 import { scoreByClipDrop } from './clip-drop.js';
-import type { PadFtSettings, PurifierName } from './options.js';
+import type { PadFtSettings, PurifierName, PurifySettings } from './options.js';
 import { type PurifyInput, type RowScores, scoreBySce, scoreCrossLabel } from './purify.js';
 
 /** A way to give every row one score: the larger, the more it looks planted. */
@@ -24,6 +24,11 @@ export interface ScoredSize {
 /** Scores and features. */
 const TWICE = (_: unknown, { rows }: ScoredSize) => 2 * rows;
 
+/** The features of every row, once. */
+function sharpeningUnits({ sharpen }: PurifySettings, rows: number): number {
+  return sharpen ? rows : 0;
+}
+
 /** The purifiers by name. */
 export const PURIFIER_TABLE: Readonly<Record<PurifierName, Purifier>> = {
   'cross-label': {
@@ -34,7 +39,8 @@ export const PURIFIER_TABLE: Readonly<Record<PurifierName, Purifier>> = {
       const sample = Math.min(rows, classes * purify.rowsPerLabel);
       // One look at the sample for what is observed, three for what is extrapolated; both, as a clean set takes.
       const looks = purify.limits === 'observed' ? 1 : 3;
-      return rows + statistics * ((purify.limits === 'either' ? 2 : 1) * rows + looks * sample);
+      const limited = statistics * ((purify.limits === 'either' ? 2 : 1) * rows + looks * sample);
+      return rows + limited + sharpeningUnits(purify, rows);
     },
   },
   'clip-drop': {
@@ -44,7 +50,7 @@ export const PURIFIER_TABLE: Readonly<Record<PurifierName, Purifier>> = {
       const kept = Math.min(rows, purify.count);
       // Its rounds settle on the kept rows, without suspects.
       const bounds = { ...clip, controller: 'settle', mu: 0 } as const;
-      return rows + purify.rounds * (rows + clippingUnits(bounds, kept, kept));
+      return rows + purify.rounds * (rows + clippingUnits(bounds, kept, kept)) + sharpeningUnits(purify, rows);
     },
   },
   sce: {
