@@ -4,7 +4,7 @@ import { type DefenseRequest, type PlannedDefense, planDefenses } from '../defen
 import { type MethodName, planMethod } from '../defenses/methods/index.js';
 import { type InspectSettings, inspectSettings } from '../defenses/mm-bd/inspect.js';
 import { type PadFtOptions, type PadFtSettings, padFtSettings } from '../defenses/pad-ft/index.js';
-import { PURIFY_REVISION } from '../defenses/pad-ft/purify.js';
+import { purifyBasis } from '../defenses/pad-ft/purify.js';
 import type { Precision } from '../device.js';
 import { invalidOption } from '../errors.js';
 import { POISON_DEFAULTS, type PoisonSettings } from '../poisoned-set.js';
@@ -238,7 +238,9 @@ function padFtCell(victim: VictimCell, column: DefenseColumn, count: number | nu
   const request = { ...column.request, options: { seed: victim.seed, ...options } };
   const planned = planOne(request, victim.seed);
   const { control, settings } = planned;
-  const key = contentKey({ format: DEFENSE_FORMAT, purify: PURIFY_REVISION, victim: victim.key, control, settings });
+  const { revision, purify } = purifyBasis(settings.purify);
+  const own = { victim: victim.key, control, settings: { ...settings, purify } };
+  const key = contentKey({ format: DEFENSE_FORMAT, purify: revision, ...own });
   return { kind: 'defense', ...named(victim, column.name, count, key), request, planned };
 }
 
@@ -269,18 +271,11 @@ function methodCell(victim: VictimCell, method: MethodName, { methods, cleanShar
 
 function detectorCell(victim: VictimCell, { name, options }: DetectorColumn, scale: Scale): DetectorCell {
   const settings = padFtSettings({ seed: victim.seed, ...overlay(options, scale.defense) });
-  const { purify, clip, holdout, seed } = settings;
+  const { clip, holdout, seed } = settings;
   // How the model would be repaired is nothing to a detector, but for the bounds that clip-drop scores under.
-  const bounds = purify.purifier === 'clip-drop' ? clip : null;
-  const key = contentKey({
-    format: DETECTOR_FORMAT,
-    revision: PURIFY_REVISION,
-    victim: victim.key,
-    purify,
-    holdout,
-    seed,
-    bounds,
-  });
+  const bounds = settings.purify.purifier === 'clip-drop' ? clip : null;
+  const own = { ...purifyBasis(settings.purify), holdout, seed, bounds };
+  const key = contentKey({ format: DETECTOR_FORMAT, victim: victim.key, ...own });
   return { kind: 'detector', ...named(victim, name, null, key), settings };
 }
 

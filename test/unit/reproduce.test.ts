@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { expect, onTestFinished, test } from 'vitest';
 import type { PoisonManifest } from '../../src/attacks/poison.js';
 import { METHOD_NAMES, METHODS } from '../../src/defenses/methods/index.js';
@@ -8,6 +9,7 @@ import { INSPECT_DEFAULTS } from '../../src/defenses/mm-bd/inspect.js';
 import { scoringKey } from '../../src/defenses/pad-ft/index.js';
 import { PRESETS, PURIFIERS } from '../../src/defenses/pad-ft/options.js';
 import { scoringUnits } from '../../src/defenses/pad-ft/purifiers.js';
+import { purifyBasis } from '../../src/defenses/pad-ft/purify.js';
 import type { Precision } from '../../src/device.js';
 import { PadFtError } from '../../src/errors.js';
 import type { NativeDevice } from '../../src/native/contract.js';
@@ -165,7 +167,7 @@ test('keys change with what a cell depends on, and with nothing else', () => {
 test('keys of PAD-FT are what they were: a change that would make every cell anew is meant', () => {
   const keys = new Map(cellsOf(oneTable({})).defenses.map(({ column, key }) => [column, key]));
   expect(keys.get('default')).toBe('80a27748b9aa60e2107110b36a36ed4f1579783aa5fb04261f62c8be5af1c897');
-  expect(keys.get('paper')).toBe('f8cee52740a2613f8f8de5e9fafdb1ae640a266a7a3b6b4f072a6b679289932b');
+  expect(keys.get('paper')).toBe('9d83c3e6a68ae382be3d8ffe2683b392bfe8109fe54935aa0c632d329097aa31');
   expect(keys.get('oracle')).toBe('451977b85007e2012bc0f4005d48e3db24bfc8ed4664f05592501dfbe6b360f6');
 });
 
@@ -622,6 +624,18 @@ test('a method whose meaning changed is run again: its revision is part of the k
   const after = keys();
   expect(after.get('ft')).not.toBe(before.get('ft'));
   expect(after.get('nad')).toBe(before.get('nad'));
+});
+
+test('a purification depends on what its purifier reads', () => {
+  for (const [purifier, reads] of [
+    ['cross-label', true],
+    ['clip-drop', true],
+    ['sce', false],
+    ['strip', false],
+  ] as const) {
+    const [off, on] = [false, true].map((sharpen) => purifyBasis({ ...PRESETS.default.purify, purifier, sharpen }));
+    expect(isDeepStrictEqual(off, on), purifier).toBe(!reads);
+  }
 });
 
 test('scores are shared by defences that score alike, and what a verdict decides about them counts', () => {

@@ -22,6 +22,17 @@ import {
  * method that purifies is taken over then.
  */
 export const PURIFY_REVISION = 3;
+/** The same where no score is sharpened: what revision 3 brought is not read there. */
+const PLAIN_REVISION = 2;
+
+/** What a purification depends on: its settings, of those that its purifier reads, and the revision that it works by. */
+export function purifyBasis(settings: PurifySettings): { readonly revision: number; readonly purify: object } {
+  if (settings.purifier === 'cross-label' || settings.purifier === 'clip-drop') {
+    return { revision: PURIFY_REVISION, purify: settings };
+  }
+  const { sharpen: _, ...purify } = settings;
+  return { revision: PLAIN_REVISION, purify };
+}
 
 /** What stage 1 hands on: the purified set, the suspects, and what it says about the training set. */
 export interface Purification {
