@@ -228,6 +228,7 @@ const CALLS: { readonly [K in Kind]: Readonly<Record<string, Entry>> } = {
     predict: ({ model, dataset }) => model.predict(dataset, EVALUATION),
     logits: ({ model, dataset }) => model.logits(dataset, EVALUATION),
     features: ({ model, dataset }) => model.features(dataset, EVALUATION),
+    whitenedFeatures: ({ model, dataset }) => model.whitenedFeatures(dataset, EVALUATION),
     score: ({ model, dataset }) => model.score(dataset, SCORING),
     activationRanges: ({ model, dataset }) => model.activationRanges(dataset, RANGES),
     maximumMargins: ({ model }) => model.maximumMargins(MARGINS),
