@@ -60,6 +60,7 @@ const settings: Check<PadFtSettings> = (value, at) => {
   const { purify, ...earlier } = EARLIER_SETTINGS;
   const whole: Record<string, unknown> = {
     ...earlier,
+    gatePrice: given.accuracyPrice ?? earlier.accuracyPrice,
     ...given,
     purify: { ...purify, ...record(given.purify, { ...at, path: `${at.path}.purify` }) },
   };

@@ -239,7 +239,10 @@ function padFtCell(victim: VictimCell, column: DefenseColumn, count: number | nu
   const planned = planOne(request, victim.seed);
   const { control, settings } = planned;
   const { revision, purify } = purifyBasis(settings.purify);
-  const own = { victim: victim.key, control, settings: { ...settings, purify } };
+  const { gatePrice, ...others } = settings;
+  // Nothing reads the price where the gate is off.
+  const gated = settings.holdout === 0 ? others : { ...others, gatePrice };
+  const own = { victim: victim.key, control, settings: { ...gated, purify } };
   const key = contentKey({ format: DEFENSE_FORMAT, purify: revision, ...own });
   return { kind: 'defense', ...named(victim, column.name, count, key), request, planned };
 }

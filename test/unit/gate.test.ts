@@ -4,7 +4,7 @@ import { collapse } from '../../src/defenses/pad-ft/index.js';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
 import { costOf } from '../../src/defenses/pad-ft/outcome.js';
 
-const { maxAccDrop, accuracyPrice } = PRESETS.default;
+const { maxAccDrop, gatePrice } = PRESETS.default;
 
 function views(...rows: readonly [accuracy: number | null, kept: number | null][]): StageView[] {
   const stages = ['victim', 'pad', 'pad-ft'] as const;
@@ -15,7 +15,7 @@ function views(...rows: readonly [accuracy: number | null, kept: number | null][
   }));
 }
 const stageOf = (...rows: readonly [number | null, number | null][]) =>
-  chooseStage(views(...rows), maxAccDrop, accuracyPrice).stage;
+  chooseStage(views(...rows), maxAccDrop, gatePrice).stage;
 
 describe('the price of accuracy', () => {
   test('a point must buy five points of suspects', () => {
@@ -37,14 +37,19 @@ describe('the price of accuracy', () => {
 
 describe('the stage gate', () => {
   test('takes the cheapest stage it can afford', () => {
-    expect(stageOf([0.88, 1], [0.88, 0.1], [0.879, 0.08])).toBe('pad-ft');
-    expect(stageOf([0.88, 1], [0.88, 0.1], [0.87, 0.08])).toBe('pad');
+    expect(stageOf([0.88, 1], [0.88, 0.1], [0.871, 0.08])).toBe('pad-ft');
+    expect(stageOf([0.88, 1], [0.88, 0.1], [0.869, 0.08])).toBe('pad');
+  });
+
+  test('counts the last suspects like all others', () => {
+    expect(stageOf([0.88, 1], [0.88, 0.02], [0.877, 0.01])).toBe('pad-ft');
+    expect(stageOf([0.88, 1], [0.88, 0.02], [0.874, 0.01])).toBe('pad');
   });
 
   test('never one that loses more than it may, however few suspects are left', () => {
     expect(stageOf([0.88, 1], [0.87, 0.5], [0.85, 0])).toBe('pad');
     expect(stageOf([0.88, 1], [0.8, 0], [0.8, 0])).toBe('victim');
-    const { reason } = chooseStage(views([0.88, 1], [0.87, 0.5], [0.85, 0]), maxAccDrop, accuracyPrice);
+    const { reason } = chooseStage(views([0.88, 1], [0.87, 0.5], [0.85, 0]), maxAccDrop, gatePrice);
     expect(reason).toBe(
       'pad: 1.0 % of accuracy lost on held-out rows, 50.0 % of the suspects keep their label; pad-ft would lose 3.0 %, more than the 2.0 % allowed',
     );
@@ -56,7 +61,7 @@ describe('the stage gate', () => {
   });
 
   test('without held-out rows is off', () => {
-    const { stage, reason } = chooseStage(views([null, 1], [null, 0], [null, 1]), maxAccDrop, accuracyPrice);
+    const { stage, reason } = chooseStage(views([null, 1], [null, 0], [null, 1]), maxAccDrop, gatePrice);
     expect({ stage, reason }).toEqual({ stage: 'pad-ft', reason: 'the gate is off: the last stage is returned' });
   });
 });

@@ -23,3 +23,10 @@ test('what an older card does not say is what was in effect then, not a default 
     expect([purify.pool, purify.limits, accuracyPrice]).toEqual([0, 'observed', 0]);
   }
 });
+
+test("an older card's stages were compared by stage 2's price", async () => {
+  const card = await readCard(
+    join(RESULTS, '2026-11-28-two-cores/fresh/cpu-cifar10-wanet-5pct-s1-default-by-limits.json'),
+  );
+  expect(card.config.defenses.map(({ settings }) => [settings.accuracyPrice, settings.gatePrice])).toEqual([[5, 5]]);
+});

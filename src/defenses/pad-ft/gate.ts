@@ -1,7 +1,6 @@
 import type { Dataset } from '../../dataset.js';
 import { accuracy } from '../../metrics.js';
 import type { EvaluationOptions, Model } from '../../model.js';
-import { costOf } from './outcome.js';
 
 /** The model after each stage: the victim, with bounds (PAD), with bounds and a tuned classifier (PAD-FT). */
 export const STAGES = ['victim', 'pad', 'pad-ft'] as const;
@@ -37,10 +36,13 @@ export async function viewStage(
 
 /**
  * Chooses the stage to return, on held-out rows and suspects alone: of the stages that lose at most `maxAccDrop` against
- * the victim, the cheapest (`costOf`); without suspects the most accurate repair. Without held-out rows the gate is off
- * and the last stage is returned.
+ * the victim, the one with the smallest share of suspects that keep their label − price · accuracy; without suspects the most
+ * accurate repair. Without held-out rows the gate is off and the last stage is returned. Unlike `costOf`, by which bounds
+ * are pressed on, few suspects count in full: nothing presses on here.
+ *
+ * @param price points of suspects that one point of accuracy must buy, ≥ 0
  */
-export function chooseStage(views: readonly StageView[], maxAccDrop: number, accuracyPrice: number): GateDecision {
+export function chooseStage(views: readonly StageView[], maxAccDrop: number, price: number): GateDecision {
   const last = views[views.length - 1] as StageView;
   const victim = views[0] as StageView;
   const before = victim.heldOutAccuracy;
@@ -48,7 +50,7 @@ export function chooseStage(views: readonly StageView[], maxAccDrop: number, acc
   const loss = (view: StageView) => before - (view.heldOutAccuracy ?? 0);
   const affordable = views.filter((view) => view.stage === 'victim' || loss(view) <= maxAccDrop);
   let best = affordable[0] as StageView;
-  for (const view of affordable.slice(1)) if (better(view, best, accuracyPrice)) best = view;
+  for (const view of affordable.slice(1)) if (better(view, best, price)) best = view;
   return { stage: best.stage, reason: explain(best, views, loss, maxAccDrop), views };
 }
 
@@ -59,8 +61,7 @@ function better(view: StageView, best: StageView, price: number): boolean {
   if (view.suspectsKept === null || best.suspectsKept === null) {
     return best.stage === 'victim' || accuracy >= accuracyOfBest;
   }
-  const cost = costOf({ accuracy, suspectsKept: view.suspectsKept }, price);
-  return cost <= costOf({ accuracy: accuracyOfBest, suspectsKept: best.suspectsKept }, price);
+  return view.suspectsKept - price * accuracy <= best.suspectsKept - price * accuracyOfBest;
 }
 
 function explain(

@@ -121,7 +121,7 @@ export async function padFt(
     );
     views.push(await view('pad-ft', padFtModel, rows));
 
-    const gate = chooseStage(views, settings.maxAccDrop, settings.accuracyPrice);
+    const gate = chooseStage(views, settings.maxAccDrop, settings.gatePrice);
     made.splice(made.indexOf(pad), 1);
     made.splice(made.indexOf(padFtModel), 1);
     return result({ settings, scores, purification, pad, padFt: padFtModel, victim, gate, clipping, tuning, watch });

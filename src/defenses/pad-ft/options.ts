@@ -119,10 +119,15 @@ export interface PadFtSettings {
   /** The gate: most accuracy a stage may lose on the held-out rows, as a fraction. */
   readonly maxAccDrop: number;
   /**
-   * Stages 2 and 3: one point of held-out accuracy may be spent only for at least this many points fewer suspects that
-   * keep their label. 0 spends whatever `maxAccDrop` allows.
+   * Stage 2: one point of held-out accuracy may be spent only for at least this many points fewer suspects that keep their
+   * label. 0 spends whatever `maxAccDrop` allows.
    */
   readonly accuracyPrice: number;
+  /**
+   * The gate: the same where stages are compared. Less than stage 2's under `default`: the victim was trained on the held-out rows,
+   * and what a new classifier loses there is in part what the old one had remembered.
+   */
+  readonly gatePrice: number;
   /**
    * Stage 2: so often at most, in 0 … 10, the suspects are found again, by what the fitted bounds cost each row of an attacked label, and
    * the bounds are fitted again with them: each time it may take as long again. 0 leaves both as they are, and so do a set without
@@ -194,6 +199,7 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
     holdout: 5000,
     maxAccDrop: 0.02,
     accuracyPrice: 5,
+    gatePrice: 2,
     rejudge: 2,
     always: false,
     seed: 0,
@@ -218,14 +224,18 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
     holdout: 0,
     maxAccDrop: 1,
     accuracyPrice: 0,
+    gatePrice: 0,
     rejudge: 0,
     always: true,
     seed: 0,
   },
 };
 
-/** Settings that earlier versions did not have, at the values those worked by: what a card without them means. */
-export const EARLIER_SETTINGS: PadFtOptions = {
+/**
+ * Settings that earlier versions did not have, at the values those worked by: what a card without them means. The gate had no price
+ * of its own then, but stage 2's.
+ */
+export const EARLIER_SETTINGS: Omit<PadFtOptions, 'gatePrice'> = {
   accuracyPrice: 0,
   rejudge: 0,
   purify: { pool: 0, limits: 'observed', overlays: 16, sharpen: false },
@@ -276,6 +286,7 @@ export function padFtSettings(options: PadFtOptions = {}): PadFtSettings {
   boolean('defend.always', settings.always);
   number('defend.maxAccDrop', settings.maxAccDrop, 0, 1);
   number('defend.accuracyPrice', settings.accuracyPrice, 0, 1e6);
+  number('defend.gatePrice', settings.gatePrice, 0, 1e6);
   integer('defend.seed', settings.seed, 0);
   return settings;
 }
