@@ -1,5 +1,6 @@
 // How often the default accuses a clean training set: made pictures, no poison, one thin victim a seed; prints one JSON
-// line each with Ashman's D, the gain and the z of every label.
+// line each with Ashman's D, the gain and the z of every label, and of what its features say where they were asked (labels
+// with eight rows or more for each of 64 features: from some 6000 rows on).
 //
 //   node bench/false-alarms.mjs [--rows 2000] [--first 1] [--seeds 8] [--limits either]
 import { parseArgs } from 'node:util';
@@ -23,13 +24,13 @@ for (let seed = first; seed < first + Number(args.seeds); seed++) {
   const { acc } = await evaluate(model, set);
   const options = padFtSettings({ purify: { count: 500, limits: args.limits }, holdout: 300, seed });
   const { verdict, labels } = await purify(model, set.train, options);
-  const figures = labels.map(({ label, eligible, separation, gain, z, origins }) => ({
+  const figures = labels.map(({ label, eligible, separation, gain, z, sharpened }) => ({
     label,
     eligible,
     separation,
     gain,
     z,
-    origins,
+    sharpened,
   }));
   console.log(JSON.stringify({ rows: Number(args.rows), seed, acc, attacked: verdict.attacked, labels: figures }));
   model.dispose();

@@ -65,8 +65,8 @@ const scoreRows = (model, precision) =>
     evaluation: { precision, ...(args.batch === undefined ? {} : { batchSize: Number(args.batch) }) },
   });
 // As purified_digest of pytorch_baseline.py: what is kept, as little-endian uint32 in ascending order.
-const digest = (scores) => {
-  const { purified } = selectRows(scores, data.labels(), 10, paper.purify);
+const digest = async (scores) => {
+  const { purified } = await selectRows(scores, data.labels(), 10, paper.purify);
   return createHash('sha256').update(Uint32Array.from(purified).sort()).digest('hex').slice(0, 16);
 };
 const fitter = (model, set, precision) => {
@@ -195,7 +195,10 @@ const runtime = addon.runtime();
 const peakBytes = addon.memory(model.device, false).peakBytes;
 const kept =
   args.stage === 'score'
-    ? { purified: digest(await scoreRows(model, args.precision)), purifiedFp32: digest(await scoreRows(model, 'fp32')) }
+    ? {
+        purified: await digest(await scoreRows(model, args.precision)),
+        purifiedFp32: await digest(await scoreRows(model, 'fp32')),
+      }
     : {};
 console.log(
   JSON.stringify({

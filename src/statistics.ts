@@ -1,7 +1,7 @@
 import { checkLabels } from './attacks/labels.js';
 import { invalidOption, PadFtError } from './errors.js';
 import { gammaUpperTail } from './gamma.js';
-import { median, notNumeric, type Values } from './quantiles.js';
+import { interquartileRange, median, notNumeric, type Values } from './quantiles.js';
 
 export * from './mixture.js';
 export { interquartileRange, median, quantile, quantileOfSorted, type Values, winsorised } from './quantiles.js';
@@ -30,6 +30,35 @@ export function robustZ(values: Values): Float64Array<ArrayBuffer> {
   const mean = distances.reduce((sum, distance) => sum + distance, 0) / distances.length;
   const scale = deviation > 0 ? MAD_TO_SD * deviation : MEAN_DEVIATION_TO_SD * mean;
   return Float64Array.from(values, (value) => (scale > 0 ? (value - centre) / scale : 0));
+}
+
+/** Where the values of a group lie, and how wide. */
+export interface Scale {
+  readonly centre: number;
+  /** > 0. */
+  readonly spread: number;
+}
+
+/**
+ * The scale that groups have in common: the median of their medians and of their interquartile ranges, which a group or two
+ * with outliers does not move. Empty groups do not count; centre 0 and spread 1 where all are.
+ */
+export function commonScale(groups: readonly Values[]): Scale {
+  const filled = groups.filter((group) => group.length > 0);
+  if (filled.length === 0) return { centre: 0, spread: 1 };
+  return {
+    centre: median(filled.map(median)),
+    spread: Math.max(median(filled.map(interquartileRange)), Number.EPSILON),
+  };
+}
+
+/** The rows of each label in ascending order; of those marked by `chosen` (non-zero), where it is given. */
+export function rowsByLabel(labels: Int32Array, classes: number, chosen?: ArrayLike<number>): number[][] {
+  const groups: number[][] = Array.from({ length: classes }, () => []);
+  labels.forEach((label, row) => {
+    if (chosen === undefined || chosen[row]) groups[label]?.push(row);
+  });
+  return groups;
 }
 
 /**

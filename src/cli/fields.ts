@@ -31,14 +31,16 @@ export const PURIFY_GROUP: SettingGroup<PurifySettings> = {
     alpha: { help: 'weight of the cross-entropy in SCE, in (0, 1]' },
     quantile: { help: 'cross-label: limits are this quantile of what rows of the other labels show' },
     limits: {
-      help: 'cross-label: that quantile as it is, or extrapolated from the middle half of the rows where that is lower; `either` takes the second where three labels or more look attacked by it and none by the first',
+      help: 'cross-label: that quantile as it is, or extrapolated from the middle half of the rows where that is lower; `either` takes the second where three labels or more, and no fewer than by the first, look attacked by it',
       words: LIMITS,
     },
     statistic: { help: "cross-label: the number of a channel's map that is limited", words: ['both', 'mean', 'max'] },
     rowsPerLabel: { help: 'cross-label: rows of each label that the limits are measured on' },
     rounds: { help: 'clip-drop: rounds of scoring, clipping and scoring again' },
     overlays: { help: 'strip: rows of the training set that are laid over each row' },
-    sharpen: { help: "score a label by its rows' features where those tell two parts apart that the scores hint at" },
+    sharpen: {
+      help: "cross-label, clip-drop: score a label by its rows' features where those tell two parts apart that agree with the scores",
+    },
     verdictSeparation: {
       help: "a label is called attacked when Ashman's D between two parts of its scores is above this",
     },

@@ -68,8 +68,9 @@ test('the verdict is drawn from the largest margin against the others', () => {
   const attacked = judged(18.2);
   expect(attacked.pValue).toBeCloseTo(0.0028, 3);
   expect(attacked.target).toBe(4);
-  expect(attacked.text).toContain('target label 4: some image drives it 18.2 above every other class');
-  expect(attacked.text).toContain('10 of 10 margins had not settled before');
+  expect(attacked.text).toMatch(
+    /10 of 10 margins had not settled before.*target label 4: some image drives it 18\.2 above every other class/,
+  );
   expect(judgeMargins([1, 1, 1, 1], [9, 9, 9, 9], INSPECT_DEFAULTS).text).toBe('no evidence of a backdoor (p = 1.000)');
   expect(judgeMargins([1, 1, 1, 1], steps, INSPECT_DEFAULTS)).toMatchObject({ target: null, pValue: 1 });
   expect(judgeMargins([1, 1, 1, 9], steps, INSPECT_DEFAULTS)).toMatchObject({ target: 3, pValue: 0 });

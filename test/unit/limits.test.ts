@@ -83,13 +83,16 @@ describe('either kind of limits', () => {
     const samples = new Set<Uint32Array>();
     const random = new Random(5);
     const noise = Float32Array.from({ length: ROWS }, () => 20 + random.normal());
+    const features = Float32Array.from({ length: ROWS * WIDTH }, (_, i) => {
+      const row = Math.floor(i / WIDTH);
+      return random.normal() + ((labels[row] as number) < featured && row % 30 < CLASSES ? 2.5 : 0);
+    });
     const victim = {
       device: 'cpu',
       featureCount: WIDTH,
       whitenedFeatures: async ({ rows }: { readonly rows: Uint32Array }) =>
         Float32Array.from({ length: rows.length * WIDTH }, (_, i) => {
-          const row = rows[Math.floor(i / WIDTH)] as number;
-          return random.normal() + ((labels[row] as number) < featured && row % 30 < CLASSES ? 2.5 : 0);
+          return features[(rows[Math.floor(i / WIDTH)] as number) * WIDTH + (i % WIDTH)] as number;
         }),
       // One channel: 2 in the middle, 3 at three quarters, so 4.4 is extrapolated; 9 is observed.
       activationRanges: async (
@@ -125,7 +128,7 @@ describe('either kind of limits', () => {
     const { clip, purify } = PRESETS.default;
     const settings = { ...purify, limits, statistic: 'mean' as const };
     const scores = await scoreCrossLabel({ victim, data, settings, clip, seed: 0, holdout: 0, evaluation: {} });
-    const { attacked, text, limits: used, unsure } = judge(scores, labels, CLASSES, settings).verdict;
+    const { attacked, text, limits: used, unsure } = (await judge(scores, labels, CLASSES, settings)).verdict;
     expect(text.startsWith('by extrapolated limits: label 0')).toBe(used === 'extrapolated' && attacked.length > 0);
     expect(text.includes('extrapolated limits alone accuse')).toBe(unsure !== undefined);
     // Whatever is asked for, no range is measured twice.

@@ -50,8 +50,8 @@ async function refined({ exact, error, rows = 4000, count = 400 }: Made) {
     const all = { score, eligible, judged, victim: scores, alternative: scores.alternative };
     return selectRows(all, labels, CLASSES, settings);
   };
-  const exactly = select(scoresOf(truth, labels));
-  return { ...result, truth, asked, exactly, selected: select(result.scores) };
+  const exactly = await select(scoresOf(truth, labels));
+  return { ...result, truth, asked, exactly, selected: await select(result.scores) };
 }
 
 const sorted = (rows: Uint32Array) => Array.from(rows).sort((a, b) => a - b);

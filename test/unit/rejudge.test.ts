@@ -18,7 +18,7 @@ const SETTINGS = { ...PRESETS.default.purify, count: 300, pool: 0 };
 const BEFORE = 8;
 
 /** Stage 1 with scores in which the planted rows of label 0 stand `apart` from the others. */
-function stageOne(apart: number) {
+async function stageOne(apart: number) {
   const random = new Random(7);
   const score = Float32Array.from({ length: COUNT }, (_, row) => random.normal() + (isPlanted(row) ? apart : 0));
   const eligible = new Uint8Array(COUNT).fill(1);
@@ -26,7 +26,7 @@ function stageOne(apart: number) {
   const alternative = labels.map((label, row) => (label + 1 + (row % 2)) % CLASSES);
   const victim = { logOdds, sce: logOdds, predicted: labels, alternative };
   const scores: RowScores = { score, eligible, judged: eligible, alternative, victim };
-  return { scores, found: selectRows(scores, labels, CLASSES, SETTINGS, { count: 300, seed: 0 }) };
+  return { scores, found: await selectRows(scores, labels, CLASSES, SETTINGS, { count: 300, seed: 0 }) };
 }
 
 const data = {
@@ -58,7 +58,7 @@ interface Changes extends Partial<PurifySettings> {
 }
 
 function again(
-  { scores, found }: ReturnType<typeof stageOne>,
+  { scores, found }: Awaited<ReturnType<typeof stageOne>>,
   bounded: Model,
   { keepsPurified = false, evaluation = {}, ...settings }: Changes = {},
 ): Promise<Purification> {
@@ -73,7 +73,7 @@ const PLANTED = Array.from({ length: 200 }, (_, i) => 600 + i);
 
 describe('suspects found again', () => {
   it('are the rows of attacked labels that the bounds cost their label', async () => {
-    const one = stageOne(4.5);
+    const one = await stageOne(4.5);
     expect(one.found.verdict.attacked).toEqual([0]);
     // Overlapping scores: some planted rows are missed, some clean ones suspected.
     expect(rowsOf(one.found.suspects)).not.toEqual(PLANTED);
@@ -102,7 +102,7 @@ describe('suspects found again', () => {
   });
 
   it('stay where the bounds tell the parts no further apart, or hardly a row', async () => {
-    const one = stageOne(8);
+    const one = await stageOne(8);
     for (const drop of [
       // Next to nothing.
       (row: number) => (isPlanted(row) ? 0.3 : 0),
@@ -122,7 +122,7 @@ describe('suspects found again', () => {
 
   it('stay where the parts overlap by the bounds as well, or two explain them hardly better than one', async () => {
     // Stage 1 that saw next to nothing: whatever the bounds say is further apart.
-    const { scores, found } = stageOne(4.5);
+    const { scores, found } = await stageOne(4.5);
     const one = { scores, found: { ...found, labels: found.labels.map((label) => ({ ...label, separation: 0.1 })) } };
     const moves = async (apart: number, { wide = 0, verdictGain = 0 } = {}) => {
       const random = new Random(11);
@@ -144,7 +144,7 @@ describe('suspects found again', () => {
   });
 
   it('are scored in the arithmetic of stage 1', async () => {
-    const one = stageOne(4.5);
+    const one = await stageOne(4.5);
     const { bounded, precisions } = boundedBy((row) => (isPlanted(row) ? 2 : 0));
     const stage1 = scoringPrecision({ victim: bounded, evaluation: {} });
     await again(one, bounded);
@@ -156,7 +156,7 @@ describe('suspects found again', () => {
   });
 
   it('stay where fewer than a hundred were pressed: bounds may have learnt those', async () => {
-    const one = stageOne(8);
+    const one = await stageOne(8);
     const { bounded, scored } = boundedBy((row) => (isPlanted(row) ? 5 : 0));
     const few = { ...one.found, suspects: one.found.suspects.slice(0, 99) };
     expect((await again({ ...one, found: few }, bounded)).suspects).toEqual(few.suspects);
@@ -164,7 +164,7 @@ describe('suspects found again', () => {
   });
 
   it('are not worse than those of an earlier turn', async () => {
-    const one = stageOne(4.5);
+    const one = await stageOne(4.5);
     const good = await again(one, boundedBy((row) => (isPlanted(row) ? 2 : 0)).bounded);
     // Further apart than stage 1 has them, and less than the first turn.
     const third = await again({ ...one, found: good }, boundedBy((row) => (row >= 580 && row < ROWS ? 1 : 0)).bounded);
@@ -173,7 +173,7 @@ describe('suspects found again', () => {
   });
 
   it('stay where D_c would lose most rows of the label, unless it comes from elsewhere', async () => {
-    const one = stageOne(4.5);
+    const one = await stageOne(4.5);
     const own = Array.from(one.found.purified).filter((row) => row < ROWS);
     expect(own.length).toBeGreaterThan(90);
     const some = (count: number) => new Set([...own.slice(0, count), ...PLANTED]);
@@ -190,7 +190,7 @@ describe('suspects found again', () => {
   });
 
   it('are rows that the verdict is drawn from', async () => {
-    const one = stageOne(4.5);
+    const one = await stageOne(4.5);
     // Rows that the victim gets wrong are eligible under some purifiers, and not judged.
     const judged = one.scores.eligible.map((_, row) => (row % 4 === 0 ? 0 : 1));
     const { bounded } = boundedBy((row) => (isPlanted(row) ? 2 : 0));
@@ -214,7 +214,7 @@ describe('suspects found again', () => {
   );
 
   it('keep the limits that the verdict stands on, in its words too', async () => {
-    const one = stageOne(4.5);
+    const one = await stageOne(4.5);
     const verdict = { ...one.found.verdict, limits: 'extrapolated' as const };
     const { bounded } = boundedBy((row) => (isPlanted(row) ? 2 : 0));
     const found = await again({ ...one, found: { ...one.found, verdict } }, bounded);

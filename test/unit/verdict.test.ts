@@ -40,17 +40,17 @@ function madeScores(groups: readonly Group[], { wrong = 0, seed = 1 } = {}) {
   return { scores, labels, classes: groups.length, planted: rows.map((row) => row.planted) };
 }
 
-function judged(groups: readonly Group[], made: Parameters<typeof madeScores>[1] = {}) {
+async function judged(groups: readonly Group[], made: Parameters<typeof madeScores>[1] = {}) {
   const { scores, labels, classes, planted } = madeScores(groups, made);
-  return { ...judge(scores, labels, classes, SETTINGS), scores, planted };
+  return { ...(await judge(scores, labels, classes, SETTINGS)), scores, planted };
 }
 
 const CLEAN: Group = { clean: 300 };
 
 describe('the verdict', () => {
-  it('calls labels attacked whose scores fall into two groups, and names the upper one row by row', () => {
+  it('calls labels attacked whose scores fall into two groups, and names the upper one row by row', async () => {
     const groups = [CLEAN, { clean: 300, planted: 60 }, CLEAN, { clean: 200, planted: 200 }];
-    const { verdict, labels, suspects, probability, planted, scores } = judged(groups);
+    const { verdict, labels, suspects, probability, planted, scores } = await judged(groups);
     expect(verdict).toEqual({
       attacked: [1, 3],
       near: [],
@@ -79,9 +79,9 @@ describe('the verdict', () => {
     });
   });
 
-  it('accuses no label of clean scores, whichever way they are drawn', () => {
+  it('accuses no label of clean scores, whichever way they are drawn', async () => {
     for (let seed = 0; seed < 20; seed++) {
-      const { verdict, suspects, probability, labels } = judged([CLEAN, CLEAN, CLEAN], { seed });
+      const { verdict, suspects, probability, labels } = await judged([CLEAN, CLEAN, CLEAN], { seed });
       expect(verdict).toEqual({ attacked: [], near: [], text: 'no evidence of a backdoor' });
       expect(suspects).toEqual([]);
       expect(probability.every((value) => value === 0)).toBe(true);
@@ -92,8 +92,9 @@ describe('the verdict', () => {
   // Half the label planted near the rest: the label is twice as wide as any other, its groups hardly apart.
   const wide: Group = { clean: 300, planted: 300, at: 3.2 };
 
-  it('takes a smaller gain where the label stands out among ten labels or more', () => {
-    const [few, many] = [8, 9].map((others) => judged([wide, ...new Array<Group>(others).fill(CLEAN)], { seed: 3 }));
+  it('takes a smaller gain where the label stands out among ten labels or more', async () => {
+    const beside = (others: number) => judged([wide, ...new Array<Group>(others).fill(CLEAN)], { seed: 3 });
+    const [few, many] = [await beside(8), await beside(9)];
     for (const found of [few, many]) {
       expect(found?.labels[0]?.separation).toBeGreaterThan(SETTINGS.verdictSeparation);
       expect(found?.labels[0]?.gain).toBeGreaterThan(SETTINGS.verdictGain / 5);
@@ -114,20 +115,20 @@ describe('the verdict', () => {
   // A wide planted part: the groups are told apart by a large gain, but they overlap.
   const blurred: Group = { clean: 900, planted: 100, at: 6.5, width: 4 };
 
-  it('takes overlapping parts for a sign where a tenth of many labels is planted, and of one label for none', () => {
-    const alone = judged([blurred, ...new Array<Group>(9).fill(CLEAN)], { seed: 3 });
+  it('takes overlapping parts for a sign where a tenth of many labels is planted, and of one label for none', async () => {
+    const alone = await judged([blurred, ...new Array<Group>(9).fill(CLEAN)], { seed: 3 });
     expect(alone.labels[0]?.separation).toBeGreaterThan(2);
     expect(alone.labels[0]?.separation).toBeLessThan(SETTINGS.verdictSeparation);
     expect(alone.labels[0]?.gain).toBeGreaterThan(2 * SETTINGS.verdictGain);
     expect(alone.labels[0]?.z).toBeLessThan(6);
     expect(alone.verdict.attacked).toEqual([]);
-    const two = judged([blurred, blurred, ...new Array<Group>(8).fill(CLEAN)], { seed: 3 });
+    const two = await judged([blurred, blurred, ...new Array<Group>(8).fill(CLEAN)], { seed: 3 });
     expect(two.verdict.attacked).toEqual([]);
-    const many = judged([blurred, blurred, blurred, ...new Array<Group>(7).fill(CLEAN)], { seed: 3 });
+    const many = await judged([blurred, blurred, blurred, ...new Array<Group>(7).fill(CLEAN)], { seed: 3 });
     expect(many.verdict.attacked).toEqual([0, 1, 2]);
     // Once three labels are so, a fourth is told by its gain, though its parts stand no further apart than 2.
     const flat: Group = { clean: 850, planted: 150, at: 5, width: 4 };
-    const fourth = judged([blurred, blurred, blurred, flat, ...new Array<Group>(6).fill(CLEAN)], { seed: 3 });
+    const fourth = await judged([blurred, blurred, blurred, flat, ...new Array<Group>(6).fill(CLEAN)], { seed: 3 });
     expect(fourth.labels[3]?.separation).toBeLessThan(2);
     expect(fourth.labels[3]?.gain).toBeGreaterThan(2 * SETTINGS.verdictGain);
     expect(fourth.verdict.attacked).toEqual([0, 1, 2, 3]);
@@ -136,7 +137,21 @@ describe('the verdict', () => {
     expect(right).toBeGreaterThan(200);
   });
 
-  it('says from how many labels the upper part comes, and draws no verdict from it', () => {
+  it('counts a label that its features tell apart among those that are alike, however much its scores gain', async () => {
+    // Far apart, and a gain below twice the threshold.
+    const few: Group = { clean: 1000, planted: 40, at: 6 };
+    const made = madeScores([blurred, blurred, few, ...new Array<Group>(7).fill(CLEAN)], { seed: 3 });
+    const told = (taken: boolean) => {
+      const sharpened = new Map([[2, { separation: 6, gain: 0.4, agreement: 0.9, taken }]]);
+      return judge({ ...made.scores, sharpened }, made.labels, made.classes, SETTINGS);
+    };
+    const plain = await told(false);
+    expect(plain.labels[2]?.gain).toBeLessThan(2 * SETTINGS.verdictGain);
+    expect(plain.verdict.attacked).toEqual([2]);
+    expect((await told(true)).verdict.attacked).toEqual([0, 1, 2]);
+  });
+
+  it('says from how many labels the upper part comes, and draws no verdict from it', async () => {
     // `among` of ten labels in all: the labels that rows lose their own to, in turn.
     const found = (among: number, group = blurred) => {
       const made = madeScores([group, ...new Array<Group>(9).fill(CLEAN)], { seed: 3 });
@@ -144,55 +159,55 @@ describe('the verdict', () => {
       return judge({ ...made.scores, alternative }, made.labels, made.classes, SETTINGS);
     };
     for (const among of [1, 3, 6, 9]) {
-      const { labels, verdict } = found(among);
+      const { labels, verdict } = await found(among);
       expect(labels[0]?.origins).toBeCloseTo(among / 9, 1);
       expect(verdict.attacked).toEqual([]);
     }
-    expect(found(9, { clean: 300, planted: 200, at: 9 }).verdict.attacked).toEqual([0]);
+    expect((await found(9, { clean: 300, planted: 200, at: 9 })).verdict.attacked).toEqual([0]);
   });
 
-  it('compares spreads with those of labels that can be judged', () => {
+  it('compares spreads with those of labels that can be judged', async () => {
     // Eleven labels of a handful of rows: their spreads, of 20 rows or none at all, are no measure.
     const tiny = Array.from({ length: 11 }, (_, i): Group => ({ clean: i % 2 === 0 ? 20 : 4 }));
-    const found = judged([wide, CLEAN, ...tiny], { seed: 3 });
+    const found = await judged([wide, CLEAN, ...tiny], { seed: 3 });
     expect(found.verdict.attacked).toEqual([]);
     expect(found.labels.slice(2).every(({ z, separation }) => z === 0 && separation === null)).toBe(true);
   });
 
-  it('calls no label near it once one is attacked, nor by the paper’s scores', () => {
-    expect(judged([wide, CLEAN, CLEAN]).verdict.near).toEqual([0]);
-    const beside = judged([wide, CLEAN, { clean: 300, planted: 60 }]);
+  it('calls no label near it once one is attacked, nor by the paper’s scores', async () => {
+    expect((await judged([wide, CLEAN, CLEAN])).verdict.near).toEqual([0]);
+    const beside = await judged([wide, CLEAN, { clean: 300, planted: 60 }]);
     expect(beside.verdict).toMatchObject({ attacked: [2], near: [] });
     expect(beside.verdict.text).not.toContain('near');
     const { scores, labels, classes } = madeScores([wide, CLEAN, CLEAN]);
-    expect(judge(scores, labels, classes, PRESETS.paper.purify).verdict.near).toEqual([]);
+    expect((await judge(scores, labels, classes, PRESETS.paper.purify)).verdict.near).toEqual([]);
     // A handful of outliers is no group, however far away.
-    expect(judged([{ clean: 300, planted: 6 }, CLEAN, CLEAN]).verdict.near).toEqual([]);
+    expect((await judged([{ clean: 300, planted: 6 }, CLEAN, CLEAN])).verdict.near).toEqual([]);
   });
 
-  it('needs both: parts that stand apart, and a gain by telling them apart', () => {
-    const { labels } = judged([CLEAN, { clean: 300, planted: 100, at: 2 }]);
+  it('needs both: parts that stand apart, and a gain by telling them apart', async () => {
+    const { labels } = await judged([CLEAN, { clean: 300, planted: 100, at: 2 }]);
     // Two standard deviations: one skewed hump.
     expect(labels[1]?.attacked).toBe(false);
     const apart = madeScores([CLEAN, { clean: 300, planted: 60 }]);
     const demanding = { ...SETTINGS, verdictSeparation: 20 };
-    expect(judge(apart.scores, apart.labels, 2, demanding).verdict.attacked).toEqual([]);
-    expect(judge(apart.scores, apart.labels, 2, { ...SETTINGS, verdictGain: 10 }).verdict.attacked).toEqual([]);
+    expect((await judge(apart.scores, apart.labels, 2, demanding)).verdict.attacked).toEqual([]);
+    expect((await judge(apart.scores, apart.labels, 2, { ...SETTINGS, verdictGain: 10 })).verdict.attacked).toEqual([]);
   });
 
-  it('does not judge a label by fewer than 100 rows, and says so', () => {
-    const few = judged([CLEAN, { clean: 69, planted: 30 }]);
+  it('does not judge a label by fewer than 100 rows, and says so', async () => {
+    const few = await judged([CLEAN, { clean: 69, planted: 30 }]);
     expect(few.labels[1]).toMatchObject({ eligible: 99, separation: null, gain: null, attacked: false });
     expect(few.suspects).toEqual([]);
     expect(few.verdict.text).toBe(
       'no evidence of a backdoor; 1 of 2 labels has too few correctly classified rows to judge',
     );
-    expect(judged([CLEAN, { clean: 70, planted: 30 }]).verdict.attacked).toEqual([1]);
+    expect((await judged([CLEAN, { clean: 70, planted: 30 }])).verdict.attacked).toEqual([1]);
     // Rows the victim gets wrong do not count.
-    const wrong = judged([{ clean: 120, planted: 30 }, CLEAN], { wrong: 60 });
+    const wrong = await judged([{ clean: 120, planted: 30 }, CLEAN], { wrong: 60 });
     expect(wrong.labels[0]).toMatchObject({ rows: 150, eligible: 90, separation: null });
-    const mixed = judged([{ clean: 300, planted: 60 }, { clean: 50 }, { clean: 50 }]);
-    expect(judged([{ clean: 99 }, { clean: 40 }]).verdict.text).toBe(
+    const mixed = await judged([{ clean: 300, planted: 60 }, { clean: 50 }, { clean: 50 }]);
+    expect((await judged([{ clean: 99 }, { clean: 40 }])).verdict.text).toBe(
       'no verdict: nothing could be judged; 2 of 2 labels have too few correctly classified rows to judge',
     );
     expect(mixed.verdict.text).toBe(
@@ -200,18 +215,18 @@ describe('the verdict', () => {
     );
   });
 
-  it('takes fewer than 10 planted rows for outliers', () => {
-    const nine = judged([CLEAN, { clean: 110, planted: 9, at: 20 }]);
+  it('takes fewer than 10 planted rows for outliers', async () => {
+    const nine = await judged([CLEAN, { clean: 110, planted: 9, at: 20 }]);
     expect(nine.labels[1]?.separation).toBeGreaterThan(SETTINGS.verdictSeparation);
     expect(nine.labels[1]?.gain).toBeGreaterThan(SETTINGS.verdictGain);
     expect(nine.labels[1]).toMatchObject({ attacked: false, plantedShare: 0 });
     expect(nine.suspects).toEqual([]);
-    expect(judged([CLEAN, { clean: 110, planted: 10, at: 20 }]).suspects).toHaveLength(10);
+    expect((await judged([CLEAN, { clean: 110, planted: 10, at: 20 }])).suspects).toHaveLength(10);
   });
 
-  it('is not given by scores that say nothing about planting', () => {
+  it('is not given by scores that say nothing about planting', async () => {
     const { scores, labels } = madeScores([{ clean: 300, planted: 60 }, CLEAN]);
-    const { verdict, labels: verdicts } = judge({ ...scores, judged: null }, labels, 2, SETTINGS);
+    const { verdict, labels: verdicts } = await judge({ ...scores, judged: null }, labels, 2, SETTINGS);
     expect(verdict).toEqual({
       attacked: [],
       near: [],
@@ -225,9 +240,13 @@ describe('the rows that are kept', () => {
   const countOf = (rows: Uint32Array, labels: Int32Array, label: number) =>
     rows.filter((row) => labels[row] === label).length;
 
-  it('are the cleanest n / C eligible rows of each label that are no suspects', () => {
+  it('are the cleanest n / C eligible rows of each label that are no suspects', async () => {
     const { scores, labels, classes, planted } = madeScores([{ clean: 300, planted: 60 }, CLEAN], { wrong: 20 });
-    const { purified, suspects, order } = selectRows(scores, labels, classes, { ...SETTINGS, count: 100, pool: 0 });
+    const { purified, suspects, order } = await selectRows(scores, labels, classes, {
+      ...SETTINGS,
+      count: 100,
+      pool: 0,
+    });
     expect(suspects).toHaveLength(60);
     expect([0, 1].map((label) => countOf(purified, labels, label))).toEqual([50, 50]);
     for (const row of purified) expect([planted[row], scores.eligible[row]]).toEqual([false, 1]);
@@ -239,10 +258,10 @@ describe('the rows that are kept', () => {
     expect(order).toHaveLength(scores.eligible.filter((one) => one === 1).length);
   });
 
-  it('are drawn at random from the cleanest share of each label, and never more than that share', () => {
+  it('are drawn at random from the cleanest share of each label, and never more than that share', async () => {
     const { scores, labels, classes, planted } = madeScores([{ clean: 300, planted: 60 }, CLEAN], { wrong: 20 });
-    const draw = (pool: number, count: number, seed = 0) =>
-      selectRows(scores, labels, classes, { ...SETTINGS, count, pool }, { count: 0, seed }).purified;
+    const draw = async (pool: number, count: number, seed = 0) =>
+      (await selectRows(scores, labels, classes, { ...SETTINGS, count, pool }, { count: 0, seed })).purified;
     // Candidates: 300 − 20 a label; half of them are 140.
     const pool = [0, 1].map((label) =>
       Array.from(scores.score.keys())
@@ -250,23 +269,24 @@ describe('the rows that are kept', () => {
         .sort((a, b) => (scores.score[a] ?? 0) - (scores.score[b] ?? 0))
         .slice(0, 140),
     );
-    const drawn = draw(0.5, 100);
+    const drawn = await draw(0.5, 100);
     expect([0, 1].map((label) => countOf(drawn, labels, label))).toEqual([50, 50]);
     for (const row of drawn) expect(pool[labels[row] as number]).toContain(row);
     // The very cleanest would be the first 50 of the pool.
     expect(pool[0]?.slice(0, 50).filter((row) => drawn.includes(row)).length).toBeLessThan(40);
-    expect(draw(0.5, 100)).toEqual(drawn);
-    expect(draw(0.5, 100, 1)).not.toEqual(drawn);
-    expect([0, 1].map((label) => countOf(draw(0.5, 10 * labels.length), labels, label))).toEqual([140, 140]);
+    expect(await draw(0.5, 100)).toEqual(drawn);
+    expect(await draw(0.5, 100, 1)).not.toEqual(drawn);
+    const all = await draw(0.5, 10 * labels.length);
+    expect([0, 1].map((label) => countOf(all, labels, label))).toEqual([140, 140]);
   });
 
-  it('are chosen after random rows have been held out, which leave half of each label and hold nothing planted', () => {
+  it('are chosen after random rows have been held out, which leave half of each label and hold nothing planted', async () => {
     const { scores, labels, classes, planted } = madeScores([{ clean: 301, planted: 60 }, { clean: 150 }, CLEAN], {
       wrong: 10,
     });
     const everything = { ...SETTINGS, count: 10 * labels.length, pool: 0 };
     const select = (count: number, seed = 0) => selectRows(scores, labels, classes, everything, { count, seed });
-    const { purified, heldOut, suspects } = select(10 * labels.length);
+    const { purified, heldOut, suspects } = await select(10 * labels.length);
     expect(suspects).toHaveLength(60);
     // Candidates: 301 − 10, 150 − 10 and 300 − 10; suspects and misclassified rows are none.
     expect([0, 1, 2].map((label) => countOf(purified, labels, label))).toEqual([146, 70, 145]);
@@ -276,36 +296,37 @@ describe('the rows that are kept', () => {
     expect([1, 2].map((label) => countOf(heldOut, labels, label))).toEqual([75, 150]);
     const wrong = heldOut.filter((row) => scores.eligible[row] === 0);
     expect([0, 1, 2].map((label) => countOf(wrong, labels, label))).toEqual([5, 5, 5]);
-    expect(select(0).heldOut).toHaveLength(0);
-    expect([0, 1, 2].map((label) => countOf(select(0).purified, labels, label))).toEqual([291, 140, 290]);
-    const some = select(90);
+    const none = await select(0);
+    expect(none.heldOut).toHaveLength(0);
+    expect([0, 1, 2].map((label) => countOf(none.purified, labels, label))).toEqual([291, 140, 290]);
+    const some = await select(90);
     expect(some.heldOut).toHaveLength(90);
-    expect(some.heldOut).toEqual(select(90).heldOut);
-    expect(some.heldOut).not.toEqual(select(90, 1).heldOut);
+    expect(some.heldOut).toEqual((await select(90)).heldOut);
+    expect(some.heldOut).not.toEqual((await select(90, 1)).heldOut);
   });
 
-  it('hold little back that may be planted, of labels too that are not called attacked where many are', () => {
+  it('hold little back that may be planted, of labels too that are not called attacked where many are', async () => {
     // Of label 0 it cannot be shown: the groups overlap.
     const hidden: Group = { clean: 300, planted: 40, at: 2.5 };
-    const select = (attacked: number) => {
+    const select = async (attacked: number) => {
       const made = madeScores([hidden, ...new Array<Group>(attacked).fill({ clean: 300, planted: 60 }), CLEAN]);
       const { scores, labels, classes, planted } = made;
-      const found = selectRows(scores, labels, classes, SETTINGS, { count: labels.length, seed: 0 });
+      const found = await selectRows(scores, labels, classes, SETTINGS, { count: labels.length, seed: 0 });
       expect(found.verdict.attacked).toEqual(Array.from({ length: attacked }, (_, i) => i + 1));
       const own = found.heldOut.filter((row) => labels[row] === 0);
       return { planted: own.filter((row) => planted[row]).length, clean: own.filter((row) => !planted[row]).length };
     };
-    const [two, three] = [select(2), select(3)];
+    const [two, three] = [await select(2), await select(3)];
     expect(two.planted).toBeGreaterThan(15);
     expect(three.planted).toBeLessThan(10);
     expect(three.clean).toBeGreaterThan(80);
   });
 
-  it('hold rows of an attacked label back by how likely they are clean, and no suspect', () => {
+  it('hold rows of an attacked label back by how likely they are clean, and no suspect', async () => {
     const near: Group = { clean: 3000, planted: 1000, at: 4.5 };
     const { scores, labels, classes, planted } = madeScores([near, CLEAN], { seed: 2 });
-    const { probability } = judge(scores, labels, classes, SETTINGS);
-    const found = selectRows(scores, labels, classes, SETTINGS, { count: labels.length, seed: 0 });
+    const { probability } = await judge(scores, labels, classes, SETTINGS);
+    const found = await selectRows(scores, labels, classes, SETTINGS, { count: labels.length, seed: 0 });
     expect(found.verdict.attacked).toEqual([0]);
     const held = found.heldOut.filter((row) => labels[row] === 0);
     const doubtful = (rows: Iterable<number>) =>
@@ -321,10 +342,10 @@ describe('the rows that are kept', () => {
     expect(held.filter((row) => planted[row]).length / held.length).toBeLessThan(0.02);
   });
 
-  it('hold rows of a label back that has too few to be judged, as they are', () => {
+  it('hold rows of a label back that has too few to be judged, as they are', async () => {
     const attacked = new Array<Group>(3).fill({ clean: 300, planted: 60 });
     const { scores, labels, classes } = madeScores([...attacked, CLEAN, { clean: 60 }], { wrong: 10 });
-    const { heldOut, verdict } = selectRows(scores, labels, classes, SETTINGS, { count: labels.length, seed: 0 });
+    const { heldOut, verdict } = await selectRows(scores, labels, classes, SETTINGS, { count: labels.length, seed: 0 });
     expect(verdict.attacked).toEqual([0, 1, 2]);
     // Half of the 50 that the victim classifies so, and of the 10 that it does not.
     const small = heldOut.filter((row) => labels[row] === 4);

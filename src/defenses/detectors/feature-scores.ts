@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../../native/job.js';
+import { rowsByLabel } from '../../statistics.js';
 import { correctRows, type PurifyInput, type RowScores } from '../pad-ft/purify.js';
 import type { Cloud } from './principal.js';
 
@@ -16,17 +17,13 @@ export async function featureScores(
   const scores = await victim.score(data, { ...quiet, alpha: settings.alpha });
   const values = await victim.features(data, quiet);
   const width = values.length / data.count;
-  const groups: number[][] = Array.from({ length: data.classes }, () => []);
-  labels.forEach((label, row) => {
-    groups[label]?.push(row);
-  });
   const score = new Float32Array(data.count);
-  for (const [label, rows] of groups.entries()) {
+  for (const [label, rows] of rowsByLabel(labels, data.classes).entries()) {
     scoreLabel({ values, width, rows }).forEach((value, i) => {
       score[rows[i] as number] = value;
     });
     // Up to seconds of arithmetic a label in a wide network, here and not in the core: in between the process answers.
-    evaluation.onProgress?.(label + 1, groups.length);
+    evaluation.onProgress?.(label + 1, data.classes);
     await nextTurn();
     throwIfAborted(evaluation.signal);
   }

@@ -2,7 +2,7 @@ import { fineTune } from '../pad-ft/fine-tune.js';
 import { padFtSettings, purify, requireEveryLabel } from '../pad-ft/index.js';
 import { checkTune, PRESETS, type TuneSettings } from '../pad-ft/options.js';
 import { scoringUnits } from '../pad-ft/purifiers.js';
-import { PURIFY_REVISION } from '../pad-ft/purify.js';
+import { purifyBasis } from '../pad-ft/purify.js';
 import { tuningUnits } from '../units.js';
 import { type Method, naming, requireEveryClass, requireTraining, workOn } from './method.js';
 
@@ -48,8 +48,8 @@ export const classifierOnly: Method<ClassifierSettings> = {
   },
   check: (settings) => checkTune({ ...settings, flip: true }, 'classifier-only'),
   basis: (seed) => {
-    const { purify: purifier, holdout } = padFtSettings({ seed });
-    return { purifier, holdout, revision: PURIFY_REVISION };
+    const { purify: settings, holdout } = padFtSettings({ seed });
+    return { ...purifyBasis(settings), holdout };
   },
   fits: ({ training }) => {
     if (training !== null) requireEveryClass(classifierOnly, training);

@@ -72,7 +72,7 @@ export async function padFt(
   try {
     // Stage 1: which rows are clean, which look planted.
     const scores = context.scores ?? (await watch.measure('purify', () => scoreRows(victim, data, settings, context)));
-    const found = selectRows(scores, data.labels(), data.classes, settings.purify, holdOf(settings));
+    const found = await selectRows(scores, data.labels(), data.classes, settings.purify, holdOf(settings));
     const first = context.purified === undefined ? found : withPurified(found, context.purified);
     requireEveryLabel(first.purified, data);
     const evaluation = stageEvaluation(context, 'clip');
@@ -223,7 +223,7 @@ export async function purify(
   context: DefenseContext = {},
 ): Promise<Purification> {
   const scores = context.scores ?? (await scoreRows(victim, data, settings, context));
-  return selectRows(scores, data.labels(), data.classes, settings.purify, holdOf(settings));
+  return await selectRows(scores, data.labels(), data.classes, settings.purify, holdOf(settings));
 }
 
 /**
@@ -244,13 +244,14 @@ export function scoreRows(
 
 /** Defences of one victim that agree on this score its rows alike, whatever they keep of them. */
 export function scoringKey({ purify, clip, seed, holdout }: PadFtSettings): string {
-  const { verdictGain: _, verdictSeparation: __, suspectPosterior: ___, pool, count, ...scoring } = purify;
+  const { verdictGain, verdictSeparation, suspectPosterior, pool, count, ...scoring } = purify;
+  // Which limits rows are held to is said by a verdict; which labels are scored by their features, by its thresholds.
+  const thresholds = purify.sharpen ? [verdictGain, verdictSeparation] : null;
+  const verdict = purify.limits === 'either' ? [verdictGain, verdictSeparation, suspectPosterior] : thresholds;
   // sce is exact where its rows will be cut, and clip-drop fits bounds on what it keeps.
-  const verdict = [purify.verdictGain, purify.verdictSeparation, purify.suspectPosterior];
-  // Which limits rows are held to, and which labels are scored by their features, is said by a verdict.
   const kept: Partial<Record<PurifierName, unknown>> = {
-    'cross-label': purify.limits === 'either' || purify.sharpen ? verdict : null,
-    'clip-drop': [count, clip, purify.sharpen ? verdict : null],
+    'cross-label': verdict,
+    'clip-drop': [count, clip, thresholds],
     sce: [count, pool, holdout],
   };
   return JSON.stringify([scoring, seed, kept[purify.purifier] ?? null]);

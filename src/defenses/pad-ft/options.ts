@@ -56,8 +56,8 @@ export interface PurifySettings {
   /** strip: rows laid over every other one. */
   readonly overlays: number;
   /**
-   * cross-label, clip-drop: where the features of a label's rows tell two parts apart that the scores only hint at, the label is
-   * scored by those (`sharpen.ts`).
+   * cross-label, clip-drop: where the features of a label's rows tell two parts apart that agree with the scores, the label is scored
+   * by those (`sharpen.ts`). Asked of labels with eight rows or more for each feature.
    */
   readonly sharpen: boolean;
   /** A label is called attacked when the two parts of its scores stand apart, Ashman's D above this … */

@@ -24,7 +24,7 @@ export interface ScoredSize {
 /** Scores and features. */
 const TWICE = (_: unknown, { rows }: ScoredSize) => 2 * rows;
 
-/** The features of every row, once. */
+/** The features of every row; `either` asks for them again where extrapolated limits are taken. */
 function sharpeningUnits({ sharpen }: PurifySettings, rows: number): number {
   return sharpen ? rows : 0;
 }

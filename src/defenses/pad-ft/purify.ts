@@ -3,8 +3,8 @@ import { resolvePrecision } from '../../device.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import type { NativePrecision, Scores } from '../../native/contract.js';
 import { Random, streamSeed } from '../../random.js';
-import { interquartileRange, median, normalQuantile, rankAscending, smallestPerLabel } from '../../statistics.js';
-import type { ClipSettings, LimitKind, PurifySettings } from './options.js';
+import { commonScale, normalQuantile, rankAscending, rowsByLabel, smallestPerLabel } from '../../statistics.js';
+import type { ClipSettings, LimitKind, PurifierName, PurifySettings } from './options.js';
 import { type RefinedScores, refineNearCuts } from './refine.js';
 import { sharpen } from './sharpen.js';
 import {
@@ -18,20 +18,23 @@ import {
 } from './verdict.js';
 
 /**
- * Raised when the same settings score, judge or choose rows otherwise than before: no cached result of a defence, a detector or a
- * method that purifies is taken over then.
+ * A purifier's is raised when the same settings score, judge or choose rows otherwise than before (all of them, where `judge` or
+ * `selectRows` do so for all): no cached result of a defence, a detector or a method that purifies by it is taken over then.
  */
-export const PURIFY_REVISION = 3;
-/** The same where no score is sharpened: what revision 3 brought is not read there. */
-const PLAIN_REVISION = 2;
+const PURIFY_REVISIONS: Readonly<Record<PurifierName, number>> = {
+  'cross-label': 4,
+  'clip-drop': 4,
+  sce: 2,
+  'spectral-signatures': 2,
+  'activation-clustering': 2,
+  strip: 2,
+};
 
 /** What a purification depends on: its settings, of those that its purifier reads, and the revision that it works by. */
 export function purifyBasis(settings: PurifySettings): { readonly revision: number; readonly purify: object } {
-  if (settings.purifier === 'cross-label' || settings.purifier === 'clip-drop') {
-    return { revision: PURIFY_REVISION, purify: settings };
-  }
-  const { sharpen: _, ...purify } = settings;
-  return { revision: PLAIN_REVISION, purify };
+  const { sharpen, ...others } = settings;
+  const sharpens = settings.purifier === 'cross-label' || settings.purifier === 'clip-drop';
+  return { revision: PURIFY_REVISIONS[settings.purifier], purify: sharpens ? settings : others };
 }
 
 /** What stage 1 hands on: the purified set, the suspects, and what it says about the training set. */
@@ -151,9 +154,11 @@ export function scoringPrecision({ victim, evaluation }: Pick<PurifyInput, 'vict
  * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show; the score
  * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
  * their margin. One pass over a sample for the ranges (three where limits are extrapolated) and one scoring pass a
- * statistic, and one as it is; with `either` both kinds of limits, where the first finds nothing, and where many labels are
- * attacked the second kind again, measured on rows that look clean. No gradient, no clean data, no guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the
- * verdict is drawn from thousands of them.
+ * statistic, and one as it is. With `either` the extrapolated limits too, where the observed ones show no label by themselves
+ * or three and more, and where many labels are attacked by them once again, measured on rows that look clean. With `sharpen` one
+ * pass more for the features, of either kind of limits that is asked for a verdict. No gradient, no clean data, no guess of the
+ * target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the verdict is drawn from
+ * thousands of them.
  */
 export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   const { victim: model, data, settings } = input;
@@ -193,16 +198,19 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   const sharpened = (scores: RowScores) => sharpen(scores, { ...input, evaluation });
   using measured = await measureOn(eligible);
   if (settings.limits !== 'either') return await sharpened(await under(settings.limits, measured));
-  const judged = (scores: RowScores) => judge(scores, labels, data.classes, settings);
+  const judged = async (scores: RowScores) => await judge(scores, labels, data.classes, settings);
+  const calledBy = async (scores: RowScores) => (await judged(scores)).verdict.attacked.length;
   const plain = await under('observed', measured);
-  const plainly = judged(plain).verdict.attacked.length;
-  const observed = await sharpened(plain);
-  const called = judged(observed).verdict.attacked.length;
+  const plainly = await calledBy(plain);
+  const byFeatures = await sharpened(plain);
+  const calledThen = byFeatures === plain ? plainly : await calledBy(byFeatures);
+  // Features are there to show more. They could show fewer: spreads are judged beside those of the other labels.
+  const [observed, called] = calledThen < plainly ? [plain, plainly] : [byFeatures, calledThen];
   // Extrapolated limits are there for triggers in every label, of which the observed ones may show none, or a few by their
   // features: a label or two that stand out by the limits alone are an attack on those.
   if (data.classes < MANY_LABELS || (plainly > 0 && called < MANY_LABELS)) return observed;
   const first = await under('extrapolated', measured);
-  const found = judged(first);
+  const found = await judged(first);
   const { attacked } = found.verdict;
   if (attacked.length < MANY_LABELS) {
     return called > 0 || attacked.length === 0 ? observed : { ...observed, unsure: attacked };
@@ -211,9 +219,9 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   // limits are the tighter ones of clean images, and labels that hardly stood apart do.
   using clean = await measureOn(likelyClean(eligible, labels, found));
   const again = await under('extrapolated', clean);
-  const still = new Set(judged(again).verdict.attacked);
+  const still = new Set((await judged(again)).verdict.attacked);
   const extrapolated = await sharpened(attacked.every((label) => still.has(label)) ? again : first);
-  return judged(extrapolated).verdict.attacked.length >= called ? extrapolated : observed;
+  return (await calledBy(extrapolated)) >= called ? extrapolated : observed;
 }
 
 /** A sample of the rows, and any observed quantile of every channel on it, for the labels but one. */
@@ -276,15 +284,10 @@ function worst(
 ): LimitedScores {
   const [only] = limited;
   if (limited.length === 1 && only !== undefined) return only;
+  const groups = rowsByLabel(labels, classes, eligible);
   const standard = limited.map(({ score }) => {
-    const groups: number[][] = Array.from({ length: classes }, () => []);
-    labels.forEach((label, row) => {
-      if (eligible[row] === 1) groups[label]?.push(score[row] as number);
-    });
-    const filled = groups.filter((group) => group.length > 0);
-    const centre = filled.length === 0 ? 0 : median(filled.map((group) => median(group)));
-    const spread = filled.length === 0 ? 1 : median(filled.map((group) => interquartileRange(group)));
-    return score.map((value) => (value - centre) / Math.max(spread, Number.EPSILON));
+    const { centre, spread } = commonScale(groups.map((rows) => rows.map((row) => score[row] as number)));
+    return score.map((value) => (value - centre) / spread);
   });
   const score = new Float32Array(labels.length);
   const alternative = new Int32Array(labels.length);
@@ -341,14 +344,15 @@ const MOST_HELD_OUT = 0.5;
  * looks free. D_c then takes n / C candidates of each label, at random from the `pool` cleanest: the very smallest scores
  * are the plainest images of a label, and bounds that suit those cost the others their accuracy.
  */
-export function selectRows(
+export async function selectRows(
   scores: RowScores,
   labels: Int32Array,
   classes: number,
   settings: PurifySettings,
   hold: HoldOut = { count: 0, seed: 0 },
-): Purification {
-  const { doubted, probability, labels: verdicts, suspects, verdict } = judge(scores, labels, classes, settings);
+): Promise<Purification> {
+  const judgement = await judge(scores, labels, classes, settings);
+  const { doubted, probability, labels: verdicts, suspects, verdict } = judgement;
   const correct = correctRows(scores.victim, labels);
   const candidates = Uint8Array.from(scores.eligible);
   // The paper's D_c are the rows of smallest loss, whatever they look like: its suspects, of large loss, stay where they are.

@@ -1,5 +1,5 @@
 import type { Scores } from '../../native/contract.js';
-import { rankAscending } from '../../statistics.js';
+import { rankAscending, rowsByLabel } from '../../statistics.js';
 import type { PurifySettings } from './options.js';
 
 /** What the rows are cut by: n / C of each label, those of the largest log-odds. */
@@ -88,14 +88,6 @@ export async function refineNearCuts(
     rescored: Uint32Array.from(exact.keys()).filter((row) => exact[row] === 1),
     halfWidth: cut.length === 0 ? 0 : SAFETY * largest,
   };
-}
-
-function rowsByLabel(labels: Int32Array, classes: number): readonly number[][] {
-  const groups: number[][] = Array.from({ length: classes }, () => []);
-  labels.forEach((label, row) => {
-    groups[label]?.push(row);
-  });
-  return groups;
 }
 
 /** Rows evenly over the order, and as many about the cut. */

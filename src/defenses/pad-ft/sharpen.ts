@@ -1,25 +1,34 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../../native/job.js';
 import { Random, streamSeed } from '../../random.js';
-import { auroc, median, type TwoComponentMixture, twoComponentMixture, type Values } from '../../statistics.js';
+import {
+  auroc,
+  commonScale,
+  median,
+  rowsByLabel,
+  type TwoComponentMixture,
+  twoComponentMixture,
+  type Values,
+} from '../../statistics.js';
 import type { PurifyInput, RowScores } from './purify.js';
-import type { Sharpened } from './verdict.js';
+import { LEAST_ROWS, type Sharpened } from './verdict.js';
 
 /**
- * A label with fewer rows than this times the features' width is left as it is: of so few, some direction shows two groups. Rounds in
- * halves do not rule that out, since each half's parts come from the other's direction.
+ * A label with fewer rows than this times the features' width is left as it is: of so few, some direction shows two groups
+ * (`bench/features-of-noise.mjs`). Rounds in halves do not rule that out, since each half's parts come from the other's direction.
  */
 const ROWS_A_FEATURE = 8;
+/** Rounds at most. They end when the rows' probabilities move by less than `SETTLED`, on the average. */
 const ROUNDS = 12;
-/** The rounds end when the rows' probabilities move by less than this, on the average. */
 const SETTLED = 0.005;
-/** Values that a round's mixture is fitted to; the last one is fitted to all. */
+/** Values that a round's mixture is fitted to, for speed; the last one is fitted to all. */
 const MIXED = 1000;
-/** Rows that a part has at least, in each half. */
+/** Rows that a part has at least, in each half: the mean of fewer is one of those. */
 const LEAST_PART = 5;
 /**
  * The upper part must be rows that lose more of their margin than the others do, by this AUROC: a class may well have two kinds of
- * pictures, of which neither is planted.
+ * pictures, of which neither is planted, and parts that have nothing to do with the scores are at 0.5. It is no evidence of planting:
+ * clean labels are at 0.65 to 0.95, since their rounds start from the scores, too; WaNet's weakest label is at 0.72.
  */
 const LEAST_AGREEMENT = 0.65;
 /** The scores' own parts are the start where they stand apart by Ashman's limit, and explain them better by this a row. */
@@ -29,19 +38,20 @@ const APART_GAIN = 0.25;
 const QUARTILES = 1.349;
 
 /**
- * Scores that are sharper where planted rows share something: in each label the rows that lose most margin are compared with the
- * others by the features that the victim sees, and all rows are scored by what tells the two apart, in rounds. A score by
+ * Scores that are sharper where planted rows share something: in each label the rows that lose most margin are compared with
+ * the others by the features that the victim sees, and all rows are scored by what tells the two apart, in rounds. A score by
  * limits sees each row alone and by limits that suit every trigger; what planted rows have in common shows in the mean of many.
  *
- * A label's features are a mixture of two Gaussians with one covariance, as in SCAn (Tang et al., *Demon in the Variant*, USENIX
- * Security 2021), which needs clean images for it; here the parts start from the purifier's score, its own two where they stand
- * apart and else above and below its median, and no clean image is needed. Each round projects the whitened features onto the difference of the parts' means,
- * which is Fisher's discriminant, and takes a mixture of two along it for the next parts. A row is projected by what the other half of
- * the rows has shown (cross-fitting): by its own part's mean it would stay where it was put.
+ * A label's features are a mixture of two Gaussians with one covariance, as in SCAn (Tang et al., *Demon in the Variant*,
+ * USENIX Security 2021), which needs clean images for it; here the parts start from the purifier's score, its own two where they
+ * stand apart and else above and below its median, and no clean image is needed. Each round projects the whitened features onto
+ * the difference of the parts' means, which is Fisher's discriminant, and takes a mixture of two along it for the next parts. A
+ * row is projected by what the other half of the rows has shown (cross-fitting): by its own part's mean it would stay where it
+ * was put.
  *
- * Labels whose parts then stand apart as a verdict asks (`verdictSeparation`, `verdictGain`) take the new scores, on the scale of the old
- * ones: the lower part's mean is 0, its interquartile range 1. All others keep theirs. The features are computed in the
- * evaluation's precision.
+ * Labels whose parts then stand apart as a verdict asks (`verdictSeparation`, `verdictGain`) take the new scores, on the scale
+ * that the labels' old ones have in common (`commonScale`): the lower part lies and spreads as a label does. All others keep
+ * theirs. The features are computed in the evaluation's precision.
  */
 export async function sharpen(scores: RowScores, input: PurifyInput): Promise<RowScores> {
   const { judged } = scores;
@@ -49,17 +59,18 @@ export async function sharpen(scores: RowScores, input: PurifyInput): Promise<Ro
   if (!settings.sharpen || judged === null) return scores;
   const labels = data.labels();
   const { onProgress, ...quiet } = input.evaluation;
-  const groups: number[][] = Array.from({ length: data.classes }, () => []);
-  labels.forEach((label, row) => {
-    if (judged[row] === 1) groups[label]?.push(row);
-  });
+  const groups = rowsByLabel(labels, data.classes, judged);
+  const { centre, spread } = commonScale(groups.map((rows) => rows.map((row) => scores.score[row] as number)));
+  const featuresOf = async (rows: readonly number[]) => {
+    using some = await data.subset(Uint32Array.from(rows), quiet);
+    return await victim.whitenedFeatures(some, quiet);
+  };
   const score = scores.score.slice();
   const sharpened = new Map<number, Sharpened>();
   const random = new Random(streamSeed(seed, 'halves'));
   for (const [label, rows] of groups.entries()) {
-    if (rows.length >= ROWS_A_FEATURE * victim.featureCount) {
-      using some = await data.subset(Uint32Array.from(rows), quiet);
-      const values = await victim.whitenedFeatures(some, quiet);
+    if (rows.length >= Math.max(LEAST_ROWS, ROWS_A_FEATURE * victim.featureCount)) {
+      const values = await featuresOf(rows);
       const start = Float64Array.from(rows, (row) => scores.score[row] as number);
       const found = await discriminate({ values, width: victim.featureCount, start, random, signal: quiet.signal });
       if (found !== null) {
@@ -73,7 +84,7 @@ export async function sharpen(scores: RowScores, input: PurifyInput): Promise<Ro
         if (taken) {
           const { mean, sd } = mixture.lower;
           rows.forEach((row, i) => {
-            score[row] = ((projected[i] as number) - mean) / (QUARTILES * sd);
+            score[row] = centre + (spread * ((projected[i] as number) - mean)) / (QUARTILES * sd);
           });
         }
       }
@@ -84,7 +95,7 @@ export async function sharpen(scores: RowScores, input: PurifyInput): Promise<Ro
 }
 
 /** Rows of one label. */
-export interface Cloud {
+export interface LabelRows {
   /** Whitened features, rows × width. */
   readonly values: Float32Array;
   readonly width: number;
@@ -105,8 +116,8 @@ export interface Discriminated {
 }
 
 /** Null where no two parts can be told: too few rows, scores or features that do not vary, or a part that ran empty. */
-export async function discriminate(cloud: Cloud): Promise<Discriminated | null> {
-  const { start, random } = cloud;
+export async function discriminate(label: LabelRows): Promise<Discriminated | null> {
+  const { start, random, signal } = label;
   const count = start.length;
   if (count === 0) return null;
   const half = new Uint8Array(count);
@@ -114,20 +125,25 @@ export async function discriminate(cloud: Cloud): Promise<Discriminated | null> 
     half[row] = place % 2;
   });
   let upper = firstParts(start);
+  // A fit takes tens of milliseconds, of many thousands of rows some hundreds: in between the process answers.
+  const answer = async () => {
+    await nextTurn();
+    throwIfAborted(signal);
+  };
+  await answer();
   let projected: Float64Array | null = null;
   for (let round = 0; round < ROUNDS; round++) {
-    projected = projectAcross(cloud, half, upper);
+    projected = projectAcross(label, half, upper);
     const mixture = projected === null ? null : twoComponentMixture(evenly(projected, MIXED));
     if (projected === null || mixture === null) return null;
     const next = projected.map((value) => mixture.posterior(value));
     const moved = next.reduce((sum, value, i) => sum + Math.abs(value - (upper[i] as number)), 0) / count;
     upper = next;
-    // Fits of tens of milliseconds: in between the process answers.
-    await nextTurn();
-    throwIfAborted(cloud.signal);
+    await answer();
     if (moved < SETTLED) break;
   }
   const mixture = projected === null ? null : twoComponentMixture(projected);
+  await answer();
   if (projected === null || mixture === null) return null;
   const agreement = auroc(
     start,
@@ -137,8 +153,8 @@ export async function discriminate(cloud: Cloud): Promise<Discriminated | null> 
 }
 
 /**
- * The rows' probabilities of the upper part by the scores alone, where two parts of those stand apart; else the upper half: a mixture
- * of one group splits off a few far ones, and half of all is a start that noise does not tip.
+ * The rows' probabilities of the upper part by the scores alone, where two parts of those stand apart; else the upper half: a
+ * mixture of one group splits off a few far ones, and half of all is a start that noise does not tip.
  */
 function firstParts(start: Float64Array): Float64Array {
   const mixture = twoComponentMixture(start);
@@ -151,7 +167,7 @@ function firstParts(start: Float64Array): Float64Array {
 
 /** Each half's rows along the difference of the other half's means. */
 function projectAcross(
-  { values, width }: Cloud,
+  { values, width }: LabelRows,
   half: Uint8Array,
   upper: Float64Array,
 ): Float64Array<ArrayBuffer> | null {

@@ -1,5 +1,6 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { counted } from '../../formats/plural.js';
-import { interquartileRange, robustZ, twoComponentMixture } from '../../statistics.js';
+import { interquartileRange, robustZ, rowsByLabel, twoComponentMixture } from '../../statistics.js';
 import type { LimitKind, PurifySettings } from './options.js';
 import type { RowScores } from './purify.js';
 
@@ -13,12 +14,12 @@ export interface Suspect {
   readonly likelyLabel: number;
 }
 
-/** What the features of a label's rows say of two parts that its scores only hint at (`sharpen.ts`). */
+/** What the features of a label's rows say of the parts that its scores start from (`sharpen.ts`). */
 export interface Sharpened {
-  /** Ashman's D and the gain in BIC a row, as of the scores. */
+  /** Ashman's D and the gain in BIC a row of the rows along the direction that tells the parts apart. */
   readonly separation: number;
   readonly gain: number;
-  /** AUROC of the scores it started from, of the upper part against the lower: 0.5 has nothing to do with them. */
+  /** AUROC, in [0, 1], of the scores it started from, of the upper part against the lower: 0.5 has nothing to do with them. */
   readonly agreement: number;
   /** Whether the label's scores are these. */
   readonly taken: boolean;
@@ -100,7 +101,8 @@ export const MANY_LABELS = 3;
 /**
  * Parts that hardly stand apart (Ashman's own limit is 2), but by twice the gain: no verdict by themselves, since one label
  * of a clean set may be so. They are one when a second sign agrees: the label's spread stands out by this z, or this share
- * of the labels that can be judged are so together, which is what a trigger in every label (all-to-all) looks like. Among
+ * of the labels that can be judged are so together, which is what a trigger in every label (all-to-all) looks like; a label that
+ * its features tell apart is so too, however much the scores that it had gained. Among
  * 320 labels of 32 small clean sets two were so, never two in a set; the largest z was 4.4. Where labels are so together,
  * the gain alone tells of the others.
  */
@@ -119,14 +121,15 @@ const NEAR = { separation: 0.9, gain: 0.2 };
  * part are the suspects. Where a second sign agrees less will do: where the label's spread stands out among the labels' (a
  * robust z; it sees a label from 25 % of planted rows on), or where many labels are alike.
  */
-export function judge(scores: RowScores, labels: Int32Array, classes: number, settings: PurifySettings): Judgement {
+export async function judge(
+  scores: RowScores,
+  labels: Int32Array,
+  classes: number,
+  settings: PurifySettings,
+): Promise<Judgement> {
   const { judged, score } = scores;
-  const groups: number[][] = Array.from({ length: classes }, () => []);
-  const counts = new Array<number>(classes).fill(0);
-  labels.forEach((label, row) => {
-    counts[label] = (counts[label] as number) + 1;
-    if ((judged ?? scores.eligible)[row] === 1) groups[label]?.push(row);
-  });
+  const groups = rowsByLabel(labels, classes, judged ?? scores.eligible);
+  const counts = rowsByLabel(labels, classes).map((rows) => rows.length);
   const values = groups.map((rows) => rows.map((row) => score[row] as number));
   const spreads = values.map((group) => (group.length < 8 ? 0 : interquartileRange(group)));
   const enough = groups.map((rows) => judged !== null && rows.length >= LEAST_ROWS);
@@ -134,7 +137,8 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
   const comparable = enough.filter(Boolean).length >= OUTLIER.labels;
   const near: number[] = [];
   const suspects: Suspect[] = [];
-  const fits = groups.map((rows, label) => {
+  const fits: LabelFit[] = [];
+  for (const [label, rows] of groups.entries()) {
     const mixture = enough[label] ? twoComponentMixture(values[label] as number[]) : null;
     const posteriors = mixture === null ? [] : rows.map((row) => mixture.posterior(score[row] as number));
     const upper = rows.filter((_, i) => (posteriors[i] ?? 0) >= settings.suspectPosterior);
@@ -146,12 +150,15 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
       (gain ?? 0) > least.gain * settings.verdictGain &&
       planted >= LEAST_PLANTED;
     const likely = upper.map((row) => scores.alternative[row] as number);
-    return { posteriors, planted, separation, gain, origins: originsOf(likely, counts.length), beyond };
-  });
-  const alike = fits.filter(({ beyond }) => beyond(CORROBORATED)).length;
+    fits.push({ posteriors, planted, separation, gain, origins: originsOf(likely, counts.length), beyond });
+    // A fit of thousands of rows takes tens of milliseconds: in between the process answers.
+    if (mixture !== null) await nextTurn();
+  }
+  const apart = (label: number) => scores.sharpened?.get(label)?.taken === true;
+  const alike = fits.filter(({ beyond }, label) => beyond(CORROBORATED) || apart(label)).length;
   const together = alike >= Math.max(CORROBORATED.labels, CORROBORATED.share * enough.filter(Boolean).length);
   const verdicts = groups.map((rows, label): LabelVerdict => {
-    const { posteriors, planted, separation, gain, origins, beyond } = fits[label] as (typeof fits)[number];
+    const { posteriors, planted, separation, gain, origins, beyond } = fits[label] as LabelFit;
     const z = comparable ? (zs[label] as number) : 0;
     const attacked =
       beyond({ separation: 1, gain: z > OUTLIER.z ? OUTLIER.gain : 1 }) ||
@@ -186,7 +193,7 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
   const probability = new Float32Array(labels.length);
   groups.forEach((rows, label) => {
     if (!doubted[label]) return;
-    const { posteriors } = fits[label] as (typeof fits)[number];
+    const { posteriors } = fits[label] as LabelFit;
     rows.forEach((row, i) => {
       probability[row] = posteriors[i] as number;
     });
@@ -194,6 +201,16 @@ export function judge(scores: RowScores, labels: Int32Array, classes: number, se
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
   const verdict = summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null);
   return { doubted, probability, labels: verdicts, suspects, verdict: standingOn(verdict, scores) };
+}
+
+/** A label's scores in two parts. */
+interface LabelFit extends Pick<LabelVerdict, 'separation' | 'gain' | 'origins'> {
+  /** Of each row that the label is judged by; empty where it is not judged. */
+  readonly posteriors: readonly number[];
+  /** Rows in the upper part. */
+  readonly planted: number;
+  /** Whether the parts stand apart and explain more than these shares of the thresholds. */
+  readonly beyond: (least: { readonly separation: number; readonly gain: number }) => boolean;
 }
 
 /** The verdict with the limits that it stands on, and in its words what those are. */
