@@ -23,13 +23,15 @@ export interface DiagnoseOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Where a system's libtorch may be installed. Defaults to /usr and /usr/local. */
   readonly systemRoots?: readonly string[];
-  /** Per device, for one forward and backward pass in a child process. Defaults to 60 000. */
+  /**
+   * Per device, for an epoch of a few rows in a child process. Defaults to 180 000: a cold disk gives CUDA's libraries out slowly.
+   */
   readonly deviceTimeoutMs?: number;
 }
 
 /** Examines the machine, libtorch, the addon and every device. Takes a few seconds; rejects only on a bug. */
 export async function diagnose(options: DiagnoseOptions = {}): Promise<DoctorReport> {
-  const { projectRoot = PROJECT_ROOT, env = process.env, deviceTimeoutMs = 60_000 } = options;
+  const { projectRoot = PROJECT_ROOT, env = process.env, deviceTimeoutMs = 180_000 } = options;
   const [system, tools, libtorch] = await Promise.all([
     probeSystem(projectRoot),
     probeTools(env),

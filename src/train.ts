@@ -82,7 +82,7 @@ export interface TrainContext extends RunContext {
   readonly onEpoch?: ((report: EpochReport) => void) | undefined;
   /**
    * Written atomically after every epoch (less often when writing takes more than a twentieth of the time) and after the
-   * last; training can be resumed from it to the same bytes.
+   * last; training can be resumed from it, on the CPU to the same bytes.
    */
   readonly checkpoint?: string | undefined;
   /** Continues from the checkpoint when it is there. */

@@ -4,8 +4,10 @@
 #include <c10/util/Exception.h>
 #include <torch/cuda.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <new>
 
 #include "core/error.h"
@@ -210,8 +212,11 @@ Napi::Error coded(Napi::Env env, const char* code, const std::string& text) {
 }
 
 bool speaks_of_memory(const std::string& text) {
-  return text.find("out of memory") != std::string::npos || text.find("can't allocate memory") != std::string::npos ||
-         text.find("not enough memory") != std::string::npos;
+  // The last three are cuBLAS's and cuDNN's, which swallow the allocator's own error.
+  constexpr const char* kWords[] = {"out of memory", "can't allocate memory", "not enough memory",
+                                    "ALLOC_FAILED",  "ALLOCATION_FAILED",     "unable to find an engine"};
+  return std::any_of(std::begin(kWords), std::end(kWords),
+                     [&](const char* words) { return text.find(words) != std::string::npos; });
 }
 
 constexpr const char* kMemoryAdvice = "not enough memory; lower the batch size, use fewer rows or a narrower network: ";

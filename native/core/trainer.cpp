@@ -9,6 +9,7 @@
 
 #ifdef PADFT_WITH_CUDA_GRAPHS
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 
 #if __has_include(<torch/headeronly/version.h>)
@@ -222,7 +223,11 @@ EpochResult Trainer::epoch(const Dataset& data, const EpochOptions& options, con
   const bool plain_steps = !options.recipe && objective.plain();
   if (recording_ && (!plain_steps || !recording_->fits(data, options))) recording_.reset();
   if (data.device().is_cuda() && plain_steps && full > 2 * kWarmUp) {
-    if (!recording_) recording_ = std::make_unique<Recording>(*network_, data, options);
+    if (!recording_) {
+      // What earlier trainings recorded keeps its memory in a pool of its own, which only this gives back.
+      c10::cuda::CUDACachingAllocator::emptyCache();
+      recording_ = std::make_unique<Recording>(*network_, data, options);
+    }
     auto& recording = *recording_;
     const StreamWait wait(recording.stream);
     c10::cuda::getCurrentCUDAStream(data.device().index()).synchronize();

@@ -85,7 +85,10 @@ export function describeEnvironment(device: NativeDevice, precision: CardPrecisi
   };
 }
 
-/** True where the same run in the same precision must give the same bytes: nothing else that changes the last bits differs. */
+/**
+ * True where the same run in the same precision gives the same bytes on the CPU, and the same evaluation on CUDA, whose kernels for
+ * training may add in any order: nothing else that changes the last bits differs.
+ */
 export function sameMachineClass(a: CardEnvironment, b: CardEnvironment): boolean {
   const keys = ['platform', 'torch', 'device', 'deviceName', 'threads', 'cpuCapability'] as const;
   return keys.every((key) => a[key] === b[key]);
