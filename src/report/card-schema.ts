@@ -163,6 +163,8 @@ const verdict = object<CardRow['verdict']>({
       separation: nullable(finite),
       gain: nullable(finite),
       origins: optional(nullable(finite)),
+      lowerOrigins: optional(nullable(finite)),
+      reversed: optional(flag),
       sharpened: optional(object<Sharpened>({ separation: finite, gain: finite, agreement: fraction, taken: flag })),
       attacked: flag,
       plantedShare: fraction,

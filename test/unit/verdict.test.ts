@@ -166,6 +166,69 @@ describe('the verdict', () => {
     expect((await found(9, { clean: 300, planted: 200, at: 9 })).verdict.attacked).toEqual([0]);
   });
 
+  describe('of which part is planted', () => {
+    // The upper part falls to one label, the lower one to so many.
+    const madeOf = (group: Group, { many = 9, others = [] as readonly Group[] } = {}) => {
+      const groups = [group, ...others, ...new Array<Group>(9 - others.length).fill(CLEAN)];
+      const made = madeScores(groups, { seed: 3 });
+      const alternative = made.labels.map(
+        (label, row) => (label + 1 + (made.planted[row] ? 0 : row % many)) % made.classes,
+      );
+      return { ...made, scores: { ...made.scores, alternative } };
+    };
+    const rowsOf = (made: ReturnType<typeof madeOf>, planted: boolean) =>
+      Array.from(made.labels.keys()).filter((row) => made.labels[row] === 0 && made.planted[row] === planted);
+    const suspectsOf = async (made: ReturnType<typeof madeOf>, settings: typeof SETTINGS = SETTINGS) =>
+      (await judge(made.scores, made.labels, made.classes, settings)).suspects
+        .map(({ row }) => row)
+        .filter((row) => made.labels[row] === 0)
+        .sort((a, b) => a - b);
+    const most: Group = { clean: 200, planted: 400 };
+
+    it('takes the lower part where most rows fall to one label and it comes from many', async () => {
+      const made = madeOf(most);
+      const { scores, labels, classes } = made;
+      const { labels: verdicts, suspects, probability, verdict } = await judge(scores, labels, classes, SETTINGS);
+      expect(verdicts[0]).toMatchObject({ attacked: true, reversed: true, plantedShare: 200 / 600 });
+      expect(verdicts[0]?.origins).toBeCloseTo(1 / 9, 6);
+      expect(verdicts[0]?.lowerOrigins).toBeCloseTo(1, 2);
+      expect(verdicts.slice(1).every(({ reversed }) => reversed === undefined)).toBe(true);
+      expect(verdict.text).toBe(
+        'label 0: 33 % of its rows look planted, those that lose less of their margin: they come from more labels',
+      );
+      expect(await suspectsOf(made)).toEqual(rowsOf(made, false));
+      for (const { row, posterior } of suspects) expect(posterior).toBeCloseTo(probability[row] as number, 6);
+      for (const row of rowsOf(made, true)) expect(probability[row]).toBeLessThan(0.1);
+      // And keeps rows of the upper part, whose scores come first now; the scores that it was given stay as they are.
+      const before = scores.score.slice();
+      const found = await selectRows(scores, labels, classes, { ...SETTINGS, count: 1000, pool: 0 });
+      const kept = Array.from(found.purified).filter((row) => labels[row] === 0);
+      expect(kept.length).toBe(100);
+      for (const row of kept) expect(made.planted[row]).toBe(true);
+      const largest = Math.max(...rowsOf(made, true).map((row) => found.score[row] as number));
+      const smallest = Math.min(...rowsOf(made, false).map((row) => found.score[row] as number));
+      expect(largest).toBeLessThan(smallest);
+      const place = new Map(Array.from(found.order, (row, at) => [row, at]));
+      expect(place.get(rowsOf(made, true)[0] as number)).toBeLessThan(place.get(rowsOf(made, false)[0] as number) ?? 0);
+      expect(scores.score).toEqual(before);
+      expect(found.score.slice(600)).toEqual(before.slice(600));
+    });
+
+    it.each([
+      ['the upper one is the smaller', madeOf({ clean: 400, planted: 200 }), SETTINGS],
+      ['both come from few', madeOf(most, { many: 2 }), SETTINGS],
+      ['many labels are attacked', madeOf(most, { others: [most, most] }), SETTINGS],
+      ['the lower one is a handful of rows', madeOf({ clean: 9, planted: 400, at: 20 }), SETTINGS],
+      ['rows of large loss are meant, as the paper has it', madeOf(most), { ...SETTINGS, purifier: 'sce' as const }],
+    ])('takes the upper part where %s', async (_, made, settings) => {
+      const suspects = await suspectsOf(made, settings);
+      const { labels } = await judge(made.scores, made.labels, made.classes, settings);
+      expect(labels[0]?.reversed).toBeUndefined();
+      expect(labels[0]?.attacked).toBe(true);
+      expect(suspects).toEqual(rowsOf(made, true));
+    });
+  });
+
   it('compares spreads with those of labels that can be judged', async () => {
     // Eleven labels of a handful of rows: their spreads, of 20 rows or none at all, are no measure.
     const tiny = Array.from({ length: 11 }, (_, i): Group => ({ clean: i % 2 === 0 ? 20 : 4 }));

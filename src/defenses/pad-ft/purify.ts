@@ -352,7 +352,7 @@ export async function selectRows(
   hold: HoldOut = { count: 0, seed: 0 },
 ): Promise<Purification> {
   const judgement = await judge(scores, labels, classes, settings);
-  const { doubted, probability, labels: verdicts, suspects, verdict } = judgement;
+  const { doubted, probability, score, labels: verdicts, suspects, verdict } = judgement;
   const correct = correctRows(scores.victim, labels);
   const candidates = Uint8Array.from(scores.eligible);
   // The paper's D_c are the rows of smallest loss, whatever they look like: its suspects, of large loss, stay where they are.
@@ -375,12 +375,12 @@ export async function selectRows(
   const pools = countPerLabel(labels, classes, candidates).map((count) =>
     settings.pool === 0 ? perLabel : Math.ceil(settings.pool * count),
   );
-  const pool = smallestPerLabel(scores.score, labels, classes, pools, candidates);
+  const pool = smallestPerLabel(score, labels, classes, pools, candidates);
   return {
-    score: scores.score,
+    score,
     eligible: scores.eligible,
     correct,
-    order: rankAscending(scores.score).filter((row) => scores.eligible[row] === 1),
+    order: rankAscending(score).filter((row) => scores.eligible[row] === 1),
     sce: scores.victim.sce,
     logOdds: scores.victim.logOdds,
     purified:

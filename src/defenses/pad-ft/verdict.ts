@@ -1,6 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { counted } from '../../formats/plural.js';
-import { interquartileRange, robustZ, rowsByLabel, twoComponentMixture } from '../../statistics.js';
+import {
+  interquartileRange,
+  robustZ,
+  rowsByLabel,
+  type TwoComponentMixture,
+  twoComponentMixture,
+} from '../../statistics.js';
 import type { LimitKind, PurifySettings } from './options.js';
 import type { RowScores } from './purify.js';
 
@@ -40,10 +46,14 @@ export interface LabelVerdict {
   readonly gain: number | null;
   /**
    * From how many labels the upper part's rows come, going by their likely labels: the perplexity of those as a share of the C − 1
-   * other labels. 1: from all alike, as a trigger brings them; 1 / (C − 1): from one. No part of the verdict. Null as above and where the
-   * upper part is empty. Left out on cards of earlier versions.
+   * other labels. 1: from all alike, as a trigger brings them; 1 / (C − 1): from one. Null as above and where the upper part is empty.
+   * Left out on cards of earlier versions, as `lowerOrigins` is.
    */
   readonly origins?: number | null | undefined;
+  /** The same of the lower part's rows. */
+  readonly lowerOrigins?: number | null | undefined;
+  /** True where the lower part is the planted one (`REVERSED`): suspects and `plantedShare` are of that. Else left out. */
+  readonly reversed?: boolean | undefined;
   /** Left out where the features were not asked, or show no two parts. */
   readonly sharpened?: Sharpened | undefined;
   readonly attacked: boolean;
@@ -78,6 +88,8 @@ export interface Judgement {
   readonly doubted: readonly boolean[];
   /** Of the rows that a doubted label is judged by: the probability of being planted, in [0, 1]; 0 for all others. */
   readonly probability: Float32Array;
+  /** The scores that were judged, turned round in labels that are `reversed`: the larger, the likelier planted. */
+  readonly score: Float32Array;
   readonly labels: readonly LabelVerdict[];
   readonly suspects: readonly Suspect[];
   readonly verdict: Verdict;
@@ -109,6 +121,16 @@ export const MANY_LABELS = 3;
 const CORROBORATED = { separation: 2 / 2.8, gain: 2, z: 6, share: 0.3, labels: MANY_LABELS };
 const TOGETHER = { separation: 1 / 2.8, gain: 2 };
 /**
+ * Which part of an attacked label is planted. As a rule the one that loses more of its margin. But a net may know a class by
+ * channels that no other label needs, and its trigger by none such: limits then cost the class's own rows their label, and planted
+ * ones keep it. A class's own rows fall to the few labels that look like it; planted ones come from many. So where the upper part is
+ * more than this share of the rows, and the lower one comes from more than so many times as many labels, the lower one is planted.
+ * Seen once (Blended at 5 % of 6000 made pictures: origins 0.14, and 0.42 of the lower part); of the attacked label of seven CIFAR-10
+ * victims the lower part comes from 1.1 times as many labels at most. Not where many labels are attacked: under all-to-all a
+ * label's planted rows come from one other. Nor of `sce`, which takes rows of large loss, as the paper has it.
+ */
+const REVERSED = { share: 0.5, origins: 2 };
+/**
  * From these shares of the thresholds on a label that is not called attacked comes near it. Clean labels do, too: at
  * most 6 of 160 in 16 small clean sets, trained twice.
  */
@@ -139,38 +161,47 @@ export async function judge(
   const suspects: Suspect[] = [];
   const fits: LabelFit[] = [];
   for (const [label, rows] of groups.entries()) {
-    const mixture = enough[label] ? twoComponentMixture(values[label] as number[]) : null;
-    const posteriors = mixture === null ? [] : rows.map((row) => mixture.posterior(score[row] as number));
-    const upper = rows.filter((_, i) => (posteriors[i] ?? 0) >= settings.suspectPosterior);
-    const planted = upper.length;
-    const separation = mixture?.ashmanD ?? null;
-    const gain = mixture === null ? null : mixture.bicGain / rows.length;
-    const beyond = (least: { readonly separation: number; readonly gain: number }) =>
-      (separation ?? 0) > least.separation * settings.verdictSeparation &&
-      (gain ?? 0) > least.gain * settings.verdictGain &&
-      planted >= LEAST_PLANTED;
-    const likely = upper.map((row) => scores.alternative[row] as number);
-    fits.push({ posteriors, planted, separation, gain, origins: originsOf(likely, counts.length), beyond });
+    fits.push(
+      fitLabel(rows, values[label] as number[], enough[label] as boolean, scores.alternative, classes, settings),
+    );
     // A fit of thousands of rows takes tens of milliseconds: in between the process answers.
-    if (mixture !== null) await nextTurn();
+    if (enough[label]) await nextTurn();
   }
   const apart = (label: number) => scores.sharpened?.get(label)?.taken === true;
   const alike = fits.filter(({ beyond }, label) => beyond(CORROBORATED) || apart(label)).length;
   const together = alike >= Math.max(CORROBORATED.labels, CORROBORATED.share * enough.filter(Boolean).length);
-  const verdicts = groups.map((rows, label): LabelVerdict => {
-    const { posteriors, planted, separation, gain, origins, beyond } = fits[label] as LabelFit;
+  const called = fits.map(({ beyond }, label) => {
     const z = comparable ? (zs[label] as number) : 0;
-    const attacked =
+    return (
       beyond({ separation: 1, gain: z > OUTLIER.z ? OUTLIER.gain : 1 }) ||
       (beyond(CORROBORATED) && z > CORROBORATED.z) ||
-      (together && beyond(TOGETHER));
+      (together && beyond(TOGETHER))
+    );
+  });
+  // A trigger in many labels is likely in those too that it could not be shown of.
+  const many = called.filter(Boolean).length >= MANY_LABELS;
+  const turned = score.slice();
+  const verdicts = groups.map((rows, label): LabelVerdict => {
+    const { mixture, upper, lower, separation, gain, origins, lowerOrigins, beyond } = fits[label] as LabelFit;
+    const attacked = called[label] as boolean;
     if (beyond(NEAR)) near.push(label);
-    if (attacked) {
-      rows.forEach((row, i) => {
-        const posterior = posteriors[i] as number;
-        if (posterior < settings.suspectPosterior) return;
+    const reversed =
+      attacked &&
+      !many &&
+      settings.purifier !== 'sce' &&
+      upper.length > REVERSED.share * rows.length &&
+      lower.length >= LEAST_PLANTED &&
+      (lowerOrigins ?? 0) > REVERSED.origins * (origins ?? 0);
+    if (reversed && mixture !== null) {
+      for (const row of rows) turned[row] = mixture.lower.mean + mixture.upper.mean - (score[row] as number);
+    }
+    const planted = reversed ? lower : upper;
+    if (attacked && mixture !== null) {
+      for (const row of planted) {
+        const above = mixture.posterior(score[row] as number);
+        const posterior = reversed ? 1 - above : above;
         suspects.push({ row, givenLabel: label, posterior, likelyLabel: scores.alternative[row] as number });
-      });
+      }
     }
     const total = counts[label] as number;
     return {
@@ -182,35 +213,62 @@ export async function judge(
       separation,
       gain,
       origins,
+      lowerOrigins,
+      ...(reversed && { reversed }),
       ...(scores.sharpened?.has(label) && { sharpened: scores.sharpened.get(label) }),
       attacked,
-      plantedShare: attacked && total > 0 ? planted / total : 0,
+      plantedShare: attacked && total > 0 ? planted.length / total : 0,
     };
   });
-  // A trigger in many labels is likely in those too that it could not be shown of.
-  const many = verdicts.filter(({ attacked }) => attacked).length >= MANY_LABELS;
   const doubted = verdicts.map(({ attacked, separation }) => attacked || (many && separation !== null));
   const probability = new Float32Array(labels.length);
   groups.forEach((rows, label) => {
-    if (!doubted[label]) return;
-    const { posteriors } = fits[label] as LabelFit;
-    rows.forEach((row, i) => {
-      probability[row] = posteriors[i] as number;
-    });
+    const { mixture } = fits[label] as LabelFit;
+    if (!doubted[label] || mixture === null) return;
+    for (const row of rows) {
+      const above = mixture.posterior(score[row] as number);
+      probability[row] = verdicts[label]?.reversed ? 1 - above : above;
+    }
   });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
   const verdict = summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null);
-  return { doubted, probability, labels: verdicts, suspects, verdict: standingOn(verdict, scores) };
+  return { doubted, probability, score: turned, labels: verdicts, suspects, verdict: standingOn(verdict, scores) };
 }
 
 /** A label's scores in two parts. */
-interface LabelFit extends Pick<LabelVerdict, 'separation' | 'gain' | 'origins'> {
-  /** Of each row that the label is judged by; empty where it is not judged. */
-  readonly posteriors: readonly number[];
-  /** Rows in the upper part. */
-  readonly planted: number;
+interface LabelFit extends Pick<LabelVerdict, 'separation' | 'gain' | 'origins' | 'lowerOrigins'> {
+  /** Null where the label is not judged. */
+  readonly mixture: TwoComponentMixture | null;
+  /** Rows that belong to either part with the probability that is asked of a suspect. */
+  readonly upper: readonly number[];
+  readonly lower: readonly number[];
   /** Whether the parts stand apart and explain more than these shares of the thresholds. */
   readonly beyond: (least: { readonly separation: number; readonly gain: number }) => boolean;
+}
+
+function fitLabel(
+  rows: readonly number[],
+  values: readonly number[],
+  enough: boolean,
+  alternative: Int32Array,
+  classes: number,
+  settings: PurifySettings,
+): LabelFit {
+  const mixture = enough ? twoComponentMixture(values) : null;
+  const posteriors = mixture === null ? [] : values.map((value) => mixture.posterior(value));
+  const upper = rows.filter((_, i) => (posteriors[i] ?? 0) >= settings.suspectPosterior);
+  const lower = rows.filter((_, i) => 1 - (posteriors[i] ?? 1) >= settings.suspectPosterior);
+  const separation = mixture?.ashmanD ?? null;
+  const gain = mixture === null ? null : mixture.bicGain / rows.length;
+  return {
+    ...{ mixture, upper, lower, separation, gain },
+    origins: originsOf(upper, alternative, classes),
+    lowerOrigins: originsOf(lower, alternative, classes),
+    beyond: (least) =>
+      (separation ?? 0) > least.separation * settings.verdictSeparation &&
+      (gain ?? 0) > least.gain * settings.verdictGain &&
+      upper.length >= LEAST_PLANTED,
+  };
 }
 
 /** The verdict with the limits that it stands on, and in its words what those are. */
@@ -228,12 +286,12 @@ export function restated(verdict: Verdict, labels: readonly LabelVerdict[]): Ver
   return standingOn(summarise(labels, [], true), verdict);
 }
 
-/** `LabelVerdict.origins` of rows with these likely labels: exp(−Σ p ln p), in how many equal parts they fall, over C − 1. */
-function originsOf(likely: readonly number[], classes: number): number | null {
-  if (likely.length === 0) return null;
+/** `LabelVerdict.origins` of these rows: exp(−Σ p ln p) of their likely labels, in how many equal parts they fall, over C − 1. */
+function originsOf(rows: readonly number[], likely: Int32Array, classes: number): number | null {
+  if (rows.length === 0) return null;
   const counts = new Map<number, number>();
-  for (const label of likely) counts.set(label, (counts.get(label) ?? 0) + 1);
-  const shares = Array.from(counts.values(), (count) => count / likely.length);
+  for (const row of rows) counts.set(likely[row] as number, (counts.get(likely[row] as number) ?? 0) + 1);
+  const shares = Array.from(counts.values(), (count) => count / rows.length);
   return Math.exp(-shares.reduce((sum, share) => sum + share * Math.log(share), 0)) / (classes - 1);
 }
 
@@ -259,9 +317,10 @@ function summarise(labels: readonly LabelVerdict[], closest: readonly number[], 
   const sentences =
     attacked.length === 0
       ? [small.length < labels.length ? 'no evidence of a backdoor' : 'no verdict: nothing could be judged']
-      : attacked.map(
-          (label) => `label ${label.label}: ${(100 * label.plantedShare).toFixed(0)} % of its rows look planted`,
-        );
+      : attacked.map(({ label, plantedShare, reversed }) => {
+          const which = reversed ? ', those that lose less of their margin: they come from more labels' : '';
+          return `label ${label}: ${(100 * plantedShare).toFixed(0)} % of its rows look planted${which}`;
+        });
   for (const label of near) {
     const { separation, gain } = labels[label] as LabelVerdict;
     const figures = `Ashman's D ${separation?.toFixed(2)}, gain ${gain?.toFixed(3)}`;
