@@ -78,6 +78,17 @@ export async function loadCifar(
   return pair;
 }
 
+/**
+ * Looks whether a CIFAR data set is where the options have it; nothing is read or fetched.
+ *
+ * @throws PadFtError ERR_OPTION, ERR_FILE_MISSING
+ */
+export async function locateCifar(format: CifarFormat, given: Partial<CifarOptions>): Promise<void> {
+  const options = parse(format, given);
+  if (options.path !== undefined) await find(format, options.path);
+  else if (!options.download) await findInCache(format, options, {});
+}
+
 interface ParsedOptions {
   readonly path: string | undefined;
   readonly download: boolean;

@@ -1,4 +1,4 @@
-import { type CifarOptions, loadCifar } from './cifar.js';
+import { type CifarOptions, loadCifar, locateCifar } from './cifar.js';
 import type { CifarFormat } from './cifar-format.js';
 import type { DatasetSource } from './dataset-source.js';
 
@@ -58,4 +58,5 @@ export const cifar10: DatasetSource<CifarOptions> = {
   summary: 'CIFAR-10, 32×32 photographs in 10 classes (official binary files)',
   paper: 'A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009',
   load: (options, context) => loadCifar(CIFAR10_FORMAT, options, context),
+  locate: (options) => locateCifar(CIFAR10_FORMAT, options),
 };

@@ -1,4 +1,4 @@
-import { type CifarOptions, loadCifar } from './cifar.js';
+import { type CifarOptions, loadCifar, locateCifar } from './cifar.js';
 import type { CifarFormat } from './cifar-format.js';
 import type { DatasetSource } from './dataset-source.js';
 
@@ -45,4 +45,5 @@ export const cifar100: DatasetSource<CifarOptions> = {
   summary: 'CIFAR-100, 32×32 photographs in 100 classes (official binary files, fine labels)',
   paper: 'A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009',
   load: (options, context) => loadCifar(CIFAR100_FORMAT, options, context),
+  locate: (options) => locateCifar(CIFAR100_FORMAT, options),
 };

@@ -27,6 +27,13 @@ export interface DatasetSource<Options extends object> {
    * @throws PadFtError ERR_OPTION, ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM, ERR_DOWNLOAD, ERR_DATA, ERR_OOM, ERR_ABORTED
    */
   load(options: Partial<Options>, context?: LoadContext): Promise<DatasetPair>;
+  /**
+   * Looks whether the files are where the options have them, without reading any; left out by a set that is made. Resolves where they
+   * are, or would be fetched.
+   *
+   * @throws PadFtError ERR_OPTION, ERR_FILE_MISSING
+   */
+  locate?(options: Partial<Options>): Promise<void>;
 }
 
 /** Ends a load whose signal was aborted; called between pieces of work. */

@@ -1,3 +1,4 @@
+import { DATASETS, type DatasetSource } from '../datasets/index.js';
 import { type Device, type Precision, resolveDevice } from '../device.js';
 import { invalidOption, isAbort, PadFtError } from '../errors.js';
 import type { Evaluation } from '../evaluate.js';
@@ -23,7 +24,7 @@ export interface ReproduceOptions extends GridChoice {
   readonly scale?: ScaleName | undefined;
   /** Another grid than the paper's (`readGrid`); it has a scale of its own. */
   readonly grid?: Grid | undefined;
-  /** Where everything is written and found again. Defaults to `reproduction`. */
+  /** Where everything is written and found again. Defaults to `reproduction-SCALE`, with a grid of one's own to `reproduction`. */
   readonly out?: string | undefined;
   /** Folders of victims that `pad-ft train` made: one from the same data and settings is taken instead of trained. */
   readonly victims?: readonly string[] | undefined;
@@ -81,6 +82,8 @@ export interface ReproductionPlan {
   readonly seconds: number;
   /** Null when nothing is pending. */
   readonly throughput: Throughput | null;
+  /** What would stop it before it began: data that are not there. */
+  readonly problems: readonly string[];
 }
 
 export interface Reproduction extends GridProgress {
@@ -97,7 +100,8 @@ export interface Reproduction extends GridProgress {
  * with our figures beside the paper's. Each cell is kept under what it depends on: a run that was stopped goes on where
  * it was, and a changed option runs again what depends on it.
  *
- * @throws PadFtError ERR_OPTION, ERR_FILE_WRITE; ERR_ABORTED when the signal was raised, with everything finished kept.
+ * @throws PadFtError ERR_OPTION, ERR_FILE_WRITE; ERR_FILE_MISSING before anything begins, when data that a pending cell needs are not
+ * there; ERR_ABORTED when the signal was raised, with everything finished kept.
  * A cell that fails throws nothing: it is in `failures` and in the tables
  */
 export async function reproduce(options: ReproduceOptions, context: ReproduceContext = {}): Promise<Reproduction> {
@@ -120,6 +124,9 @@ export async function reproduce(options: ReproduceOptions, context: ReproduceCon
       const dataPlace = group.victim.dataset === 'synthetic' ? {} : given(options.dataPlace ?? {});
       return { ...group, out, adoptFrom: victims, dataPlace, keepModels, precision, command };
     });
+  // Before hours of training, not after them.
+  const [absent] = await absentData(tasks, options);
+  if (absent !== undefined) throw absent;
   say({ type: 'grid', ...standing() });
   let files = await writeReport(store.out, grid, tables, known);
   const report = async (group: CellGroup, failed: readonly CellFailure[]) => {
@@ -173,7 +180,8 @@ export async function planReproduction(options: ReproduceOptions): Promise<Repro
     return { name: group.victim.name, trains: group.trains, units, seconds: units / perSecond };
   });
   const units = estimates.reduce((sum, group) => sum + group.units, 0);
-  return { cells, groups: estimates, units, seconds: units / perSecond, throughput };
+  const problems = (await absentData(pending, options)).map(({ code, message }) => `${code}: ${message}`);
+  return { cells, groups: estimates, units, seconds: units / perSecond, throughput, problems };
 }
 
 interface Prepared {
@@ -187,8 +195,28 @@ function prepare(options: ReproduceOptions): Prepared {
   checkLanes(options);
   const grid = chooseGrid(options.grid ?? paperGrid(options.scale ?? 'paper'), options.what, options);
   const tables = expandGrid(grid, options.precision);
-  const store = new CellStore(options.out ?? 'reproduction', { models: options.keepModels });
+  const store = new CellStore(options.out ?? defaultFolder(options), { models: options.keepModels });
   return { grid, tables, groups: groupCells(tables), store };
+}
+
+/** A folder a scale: the tables of one have the names of another's. */
+function defaultFolder({ grid, scale = 'paper' }: ReproduceOptions): string {
+  return grid === undefined ? `reproduction-${scale}` : 'reproduction';
+}
+
+/** The data sets that pending cells need and that are not there, with what to do. */
+async function absentData(groups: readonly CellGroup[], { dataPlace }: ReproduceOptions): Promise<PadFtError[]> {
+  const names = new Set(groups.flatMap(({ victim }) => (victim.available ? [victim.dataset] : [])));
+  const absent: PadFtError[] = [];
+  for (const name of names) {
+    const source: DatasetSource<object> = DATASETS[name];
+    await source.locate?.(given(dataPlace ?? {})).catch((error: unknown) => {
+      if (!(error instanceof PadFtError) || error.code !== 'ERR_FILE_MISSING') throw error;
+      const others = names.size > 1 ? `. \`--datasets\` with the others leaves ${name} out` : '';
+      absent.push(new PadFtError(error.code, `${error.message}${others}`, { details: error.details, cause: error }));
+    });
+  }
+  return absent;
 }
 
 /** A device without a job of its own would stand idle. ERR_OPTION */

@@ -36,6 +36,17 @@ const cardsOf = (out: string) =>
 beforeAll(buildCli);
 afterAll(() => folder[Symbol.dispose]());
 
+it('data that are not there are told of before anything is trained', async () => {
+  const cifar = ['reproduce', 'table1', '--scale', 'cpu', '--attacks', 'none', '--path', at('nowhere'), ...COMPUTE];
+  const plan = await padFt([...cifar, '--dry-run'], inFolder);
+  expect(plan.code).toBe(0);
+  expect(lastLine(plan.stdout).problems).toEqual([expect.stringMatching(/^ERR_FILE_MISSING: .*nowhere: .*cifar10/)]);
+  const { code, stdout } = await padFt(cifar, inFolder);
+  expect(code).toBe(1);
+  expect(lastLine(stdout)).toMatchObject({ code: 'ERR_FILE_MISSING' });
+  expect(existsSync(at('reproduction-cpu'))).toBe(false);
+});
+
 it('a dry run lists the cells and what they take, and writes nothing', async () => {
   const { code, stdout } = await padFt(reproduce('whole', '--dry-run'), inFolder);
   expect(code).toBe(0);

@@ -263,7 +263,7 @@ describe('the verdict', () => {
     expect(few.labels[1]).toMatchObject({ eligible: 99, separation: null, gain: null, attacked: false });
     expect(few.suspects).toEqual([]);
     expect(few.verdict.text).toBe(
-      'no evidence of a backdoor; 1 of 2 labels has too few correctly classified rows to judge',
+      'no evidence of a backdoor; 1 of 2 labels (1) has too few correctly classified rows to judge, fewer than 100',
     );
     expect((await judged([CLEAN, { clean: 70, planted: 30 }])).verdict.attacked).toEqual([1]);
     // Rows the victim gets wrong do not count.
@@ -271,10 +271,10 @@ describe('the verdict', () => {
     expect(wrong.labels[0]).toMatchObject({ rows: 150, eligible: 90, separation: null });
     const mixed = await judged([{ clean: 300, planted: 60 }, { clean: 50 }, { clean: 50 }]);
     expect((await judged([{ clean: 99 }, { clean: 40 }])).verdict.text).toBe(
-      'no verdict: nothing could be judged; 2 of 2 labels have too few correctly classified rows to judge',
+      'no verdict: nothing could be judged; 2 of 2 labels (0, 1) have too few correctly classified rows to judge, fewer than 100',
     );
     expect(mixed.verdict.text).toBe(
-      'label 0: 17 % of its rows look planted; 2 of 3 labels have too few correctly classified rows to judge',
+      'label 0: 17 % of its rows look planted; 2 of 3 labels (1, 2) have too few correctly classified rows to judge, fewer than 100',
     );
   });
 

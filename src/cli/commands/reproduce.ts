@@ -75,7 +75,9 @@ export function define(command: Command, run: Run): void {
       parseWords,
     )
     .option('--seeds <numbers>', 'one victim for each (default: 0)', parseNumbers)
-    .addOption(new Option('--out <folder>', 'where everything is kept').default('reproduction'))
+    .addOption(
+      new Option('--out <folder>', 'where everything is kept (default: reproduction-SCALE, with --grid reproduction)'),
+    )
     .option(
       '--victims <folder>',
       'look here for victims that `pad-ft train` made (not of wanet, poisoned batch by batch); may be repeated',
@@ -157,7 +159,7 @@ function showGrid({ progress, output }: Session): (event: ReproduceEvent) => voi
   };
 }
 
-function planText({ cells, groups, units, seconds, throughput }: ReproductionPlan): string {
+function planText({ cells, groups, units, seconds, throughput, problems }: ReproductionPlan): string {
   const listed = textTable(
     ['cell', 'state'],
     cells.map(({ name, state }) => [name, state]),
@@ -175,7 +177,7 @@ function planText({ cells, groups, units, seconds, throughput }: ReproductionPla
   );
   const total = `${units.toLocaleString('en')} forward units, about ${formatSeconds(seconds)} one after another`;
   const speed = `${Math.round(throughput.unitsPerSecond)} units/s from ${throughput.source}`;
-  return `${listed}\n\n${pending}\n\n${total} (${speed})`;
+  return [`${listed}\n\n${pending}\n\n${total} (${speed})`, ...problems].join('\n\n');
 }
 
 function summary({ out, done, failed, total, skipped, failures, files }: Reproduction): string {

@@ -280,7 +280,7 @@ export function requireEveryLabel(purified: Uint32Array, data: Dataset): void {
     if (seen.has(label)) continue;
     throw new PadFtError(
       'ERR_DATA',
-      `purification kept no row of label ${label}: the data set has none, the victim classifies none as labelled, or all of those look planted; train the victim longer (\`--epochs\`), or check that it belongs to this training set`,
+      `purification kept no row of label ${label}: the data set has none, the victim classifies none as labelled, or all of those look planted; train the victim longer (more epochs), or check that it belongs to this training set`,
       { details: { label } },
     );
   }

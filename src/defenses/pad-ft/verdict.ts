@@ -102,6 +102,8 @@ export interface Judgement {
 export const LEAST_ROWS = 100;
 /** And fewer rows in the upper part are outliers, not a plot. */
 const LEAST_PLANTED = 10;
+/** So many labels without a judgement are named in the verdict; of more, their number is given. */
+const MOST_NAMED = 5;
 /**
  * A label whose spread stands out among the labels this far needs no more than this share of the gain: a net that learnt
  * its classes badly has wide groups, which overlap. On 18 clean sets (made pictures and CIFAR-10) no label's z was above
@@ -328,8 +330,9 @@ function summarise(labels: readonly LabelVerdict[], closest: readonly number[], 
   }
   if (small.length > 0) {
     const have = small.length === 1 ? 'has' : 'have';
+    const named = small.length <= MOST_NAMED ? ` (${small.map(({ label }) => label).join(', ')})` : '';
     sentences.push(
-      `${small.length} of ${counted(labels.length, 'label')} ${have} too few correctly classified rows to judge`,
+      `${small.length} of ${counted(labels.length, 'label')}${named} ${have} too few correctly classified rows to judge, fewer than ${LEAST_ROWS}`,
     );
   }
   return { attacked: attacked.map((label) => label.label), near, text: sentences.join('; ') };
