@@ -1,6 +1,7 @@
-// What features of one kind show by chance: normal rows, and scores that have nothing to do with them, under the search for two
-// parts that sharpens scores (src/defenses/pad-ft/sharpen.ts). Prints one JSON line for every number of rows a feature: draws, those
-// in which two parts were told at all, and the largest gain, Ashman's D and D among gains above the verdict's threshold.
+// What features of one kind show by chance: normal rows, and scores that have nothing to do with them, under the search
+// for two parts that sharpens scores (src/defenses/pad-ft/sharpen.ts). Prints one JSON line for every number of rows a
+// feature: draws, those in which two parts were told at all, and the largest gain, Ashman's D and D among gains above
+// the verdict's threshold.
 //
 //   node bench/features-of-noise.mjs [--draws 20] [--features 16,64,128] [--ratios 2,4,8,16]
 import { parseArgs } from 'node:util';

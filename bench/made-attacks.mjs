@@ -1,5 +1,5 @@
-// What the default does on small made sets: pictures of ten shapes, five attacks, one thin victim an attack and seed; prints one
-// JSON line each: the victim, the verdict, the suspects beside the ground truth, and what is returned.
+// What the default does on small made sets: pictures of ten shapes, five attacks, one thin victim an attack and seed;
+// prints one JSON line each: the victim, the verdict, the suspects beside the ground truth, and what is returned.
 //
 //   node bench/made-attacks.mjs [--rows 4000] [--first 1] [--seeds 3] [--width 8]
 import { parseArgs } from 'node:util';

@@ -36,8 +36,9 @@ export function resolveDevice(device: Device = 'auto'): NativeDevice {
 
 /**
  * What the arithmetic is for. Training tolerates bfloat16, and so does the scoring of a whole training set, where what
- * bfloat16 cannot tell is scored again or a verdict is drawn from thousands of rows, and the fitting of bounds and of the
- * classifier, which are looked at in the arithmetic of evaluation before they are taken. A rate is evaluated as exactly as is cheap.
+ * bfloat16 cannot tell is scored again or a verdict is drawn from thousands of rows, and the fitting of bounds and of
+ * the classifier, which are looked at in the arithmetic of evaluation before they are taken. A rate is evaluated as
+ * exactly as is cheap.
  */
 export type Purpose = 'training' | 'scoring' | 'fitting' | 'evaluation';
 

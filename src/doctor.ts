@@ -24,7 +24,8 @@ export interface DiagnoseOptions {
   /** Where a system's libtorch may be installed. Defaults to /usr and /usr/local. */
   readonly systemRoots?: readonly string[];
   /**
-   * Per device, for an epoch of a few rows in a child process. Defaults to 180 000: a cold disk gives CUDA's libraries out slowly.
+   * Per device, for an epoch of a few rows in a child process. Defaults to 180 000: a cold disk gives CUDA's libraries
+   * out slowly.
    */
   readonly deviceTimeoutMs?: number;
 }

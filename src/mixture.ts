@@ -26,9 +26,9 @@ export interface TwoComponentMixture {
   /** False when the iterations ran out first. */
   readonly converged: boolean;
   /**
-   * The probability that a finite x belongs to the upper part, never falling as x rises. Of two Gaussians the wider one wins both
-   * far tails; where that would turn the curve (a wide lower part beyond the upper one, a wide upper part below the
-   * lower one), it stays at its extreme.
+   * The probability that a finite x belongs to the upper part, never falling as x rises. Of two Gaussians the wider one
+   * wins both far tails; where that would turn the curve (a wide lower part beyond the upper one, a wide upper part
+   * below the lower one), it stays at its extreme.
    */
   posterior(x: number): number;
 }

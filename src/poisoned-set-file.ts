@@ -122,9 +122,9 @@ export async function savePoisonedSet(set: PoisonedSet, folder: string): Promise
 export type TrainingSubjectInfo = Pick<TrainingData, 'name' | 'classNames' | 'mean' | 'std' | 'flip'>;
 
 /**
- * Writes a training set of your own into a folder that `pad-ft defend` takes, which is made when it is not there; what an
- * earlier set left in it goes. `mean` and `std` (> 0) are what `pad-ft train` gives a network, a number a channel, of pixels
- * in [0, 1]; `classNames` are two or more; `flip` says whether a mirrored image keeps its class.
+ * Writes a training set of your own into a folder that `pad-ft defend` takes, which is made when it is not there; what
+ * an earlier set left in it goes. `mean` and `std` (> 0) are what `pad-ft train` gives a network, a number a channel,
+ * of pixels in [0, 1]; `classNames` are two or more; `flip` says whether a mirrored image keeps its class.
  *
  * @throws PadFtError ERR_DATA when these do not fit the images or are out of range, ERR_FILE_WRITE
  */

@@ -59,10 +59,11 @@ export interface ReevaluateResult {
 /**
  * Checks a finished run: compares every file with the card's SHA-256, makes the test sets again, evaluates the victim
  * and every defended model, and compares with the card. Of a folder of `pad-ft defend`, the model that was returned, on
- * the test sets of the folder it was given (or `datasetOptions.path`). Of a detector's cell, which repaired nothing, the victim.
+ * the test sets of the folder it was given (or `datasetOptions.path`). Of a detector's cell, which repaired nothing,
+ * the victim.
  *
- * @throws PadFtError ERR_OPTION, ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM when a file was changed or the data set is another
- * one, ERR_DATA when the card has no test set to evaluate on
+ * @throws PadFtError ERR_OPTION, ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM when a file was changed or the data
+ * set is another one, ERR_DATA when the card has no test set to evaluate on
  */
 export async function reevaluate(folder: string, options: ReevaluateOptions = {}): Promise<ReevaluateResult> {
   const card = await readCard(join(folder, CARD_FILE));

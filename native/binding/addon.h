@@ -139,7 +139,8 @@ class ModelWrap final : public Wrap<ModelWrap, Network> {
   Napi::Value warm_up_classifier(const Napi::CallbackInfo& info);
 };
 
-/// Trainers, the fitter, the tuner and the masker work on a model: they keep its slot, so that one job at a time touches it.
+/// Trainers, the fitter, the tuner and the masker work on a model: they keep its slot, so that one job at a time
+/// touches it.
 template <class Self, class Core>
 class WorkerWrap : public Wrap<Self, Core> {
  public:

@@ -17,8 +17,8 @@ struct BoundsFitterOptions {
   enum class Scale { plain, variance };
   Parameters parameters = Parameters::absolute;
   bool per_layer = false;
-  /// [site channels]: start (absolute) or reference (fraction); undefined leaves the kind out. An absolute start of +∞ leaves
-  /// its channel (per layer: the layer of such a channel) unbounded for good, and out of the penalty.
+  /// [site channels]: start (absolute) or reference (fraction); undefined leaves the kind out. An absolute start of +∞
+  /// leaves its channel (per layer: the layer of such a channel) unbounded for good, and out of the penalty.
   at::Tensor max;
   at::Tensor mean;
   Scale scale = Scale::plain;  ///< `variance`: MSE divided by the variance of the reference logits

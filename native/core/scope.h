@@ -32,8 +32,8 @@ class PrecisionScope {
   bool matmul_, cudnn_, search_;
 };
 
-/// Throws ERR_DATA without rows or with other channels than the network's, ERR_MODEL for other classes, ERR_DEVICE elsewhere
-/// than on its device.
+/// Throws ERR_DATA without rows or with other channels than the network's, ERR_MODEL for other classes, ERR_DEVICE
+/// elsewhere than on its device.
 void require_fit(const Network& network, const class Dataset& data);
 
 }  // namespace padft

@@ -61,9 +61,10 @@ class Trainer {
   Trainer(std::shared_ptr<Network> network, const TrainerOptions& options);
   ~Trainer();
 
-  /// One pass over `data`. With a recipe, or another objective than the plain one, no step is recorded as a CUDA graph. Throws ERR_NUMERIC
-  /// when the loss is no longer a number: the network is then damaged and must be restored from a checkpoint; ERR_MODEL
-  /// when a teacher's maps do not fit; ERR_ABORTED in the middle leaves it part-way through the epoch.
+  /// One pass over `data`. With a recipe, or another objective than the plain one, no step is recorded as a CUDA graph.
+  /// Throws ERR_NUMERIC when the loss is no longer a number: the network is then damaged and must be restored from a
+  /// checkpoint; ERR_MODEL when a teacher's maps do not fit; ERR_ABORTED in the middle leaves it part-way through the
+  /// epoch.
   EpochResult epoch(const Dataset& data, const EpochOptions& options, const Control& control);
 
   /// float32, in the network's flat order, padding included.

@@ -24,12 +24,13 @@ export interface DatasetSource<Options extends object> {
   /**
    * Checks the options, fills in the defaults and loads both sets.
    *
-   * @throws PadFtError ERR_OPTION, ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM, ERR_DOWNLOAD, ERR_DATA, ERR_OOM, ERR_ABORTED
+   * @throws PadFtError ERR_OPTION, ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM, ERR_DOWNLOAD, ERR_DATA, ERR_OOM,
+   * ERR_ABORTED
    */
   load(options: Partial<Options>, context?: LoadContext): Promise<DatasetPair>;
   /**
-   * Looks whether the files are where the options have them, without reading any; left out by a set that is made. Resolves where they
-   * are, or would be fetched.
+   * Looks whether the files are where the options have them, without reading any; left out by a set that is made.
+   * Resolves where they are, or would be fetched.
    *
    * @throws PadFtError ERR_OPTION, ERR_FILE_MISSING
    */

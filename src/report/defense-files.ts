@@ -92,9 +92,9 @@ function writeSuspects(path: string, suspects: readonly Suspect[]): Promise<Writ
 }
 
 /**
- * The score of every row as CSV, in the order of the training set: larger looks more planted. `correct` is 1 where the victim
- * classifies the row as labelled: AUROC and TPR are counted over those, and what loses its margin (cross-label, clip-drop) has
- * one there alone. Nine digits tell any two float32 apart.
+ * The score of every row as CSV, in the order of the training set: larger looks more planted. `correct` is 1 where the
+ * victim classifies the row as labelled: AUROC and TPR are counted over those, and what loses its margin (cross-label,
+ * clip-drop) has one there alone. Nine digits tell any two float32 apart.
  */
 function writeScores(path: string, { score, correct }: Pick<Purification, 'score' | 'correct'>): Promise<WrittenFile> {
   const lines = Array.from(score, (value, row) => `${row},${Number(value.toPrecision(9))},${correct[row]}`);

@@ -27,8 +27,8 @@ export interface CardPrecision {
   /** Null when nothing was trained here, or the training does not say. */
   readonly training: NativePrecision | null;
   /**
-   * Of a defence's scores (beside others `clip-drop` still takes that of evaluation), and of the passes that fit its bounds and its
-   * classifier. Left out by earlier versions, which took that of evaluation.
+   * Of a defence's scores (beside others `clip-drop` still takes that of evaluation), and of the passes that fit its
+   * bounds and its classifier. Left out by earlier versions, which took that of evaluation.
    */
   readonly scoring?: NativePrecision | undefined;
   readonly fitting?: NativePrecision | undefined;
@@ -86,8 +86,8 @@ export function describeEnvironment(device: NativeDevice, precision: CardPrecisi
 }
 
 /**
- * True where the same run in the same precision gives the same bytes on the CPU, and the same evaluation on CUDA, whose kernels for
- * training may add in any order: nothing else that changes the last bits differs.
+ * True where the same run in the same precision gives the same bytes on the CPU, and the same evaluation on CUDA, whose
+ * kernels for training may add in any order: nothing else that changes the last bits differs.
  */
 export function sameMachineClass(a: CardEnvironment, b: CardEnvironment): boolean {
   const keys = ['platform', 'torch', 'device', 'deviceName', 'threads', 'cpuCapability'] as const;

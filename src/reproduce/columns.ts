@@ -161,8 +161,9 @@ const VERDICT: TableColumn = {
 const NOTE: TableColumn = { title: 'note', help: '', text: ({ note }) => note };
 
 /**
- * The columns that say which model a line is, n only where it varies, and those that some line has something for: repairs,
- * the paper's figures, what detectors found, and, where other methods or detectors are among the lines, what each was given.
+ * The columns that say which model a line is, n only where it varies, and those that some line has something for:
+ * repairs, the paper's figures, what detectors found, and, where other methods or detectors are among the lines, what
+ * each was given.
  */
 export function columnsFor(lines: readonly TableLine[]): readonly TableColumn[] {
   const counts = lines.some(({ count }) => count !== null);

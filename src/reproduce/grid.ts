@@ -134,8 +134,8 @@ export function paperGrid(scale: ScaleName): Grid {
 }
 
 /**
- * The grid with the tables and axes that were asked for: one table, or `all` that do not stand apart. A table keeps those of its attacks that were
- * named; data sets, seeds and defences replace its own.
+ * The grid with the tables and axes that were asked for: one table, or `all` that do not stand apart. A table keeps
+ * those of its attacks that were named; data sets, seeds and defences replace its own.
  *
  * @throws PadFtError ERR_OPTION
  */

@@ -13,7 +13,8 @@ import { markdownTable } from './markdown.js';
 
 /**
  * Writes what a reader opens: `NAME.md` for each table, its `NAME.csv` and `NAME.html` or, of several tables together,
- * `cells.csv` and `index.html`, so that none replaces another's, and a copy of each card under its readable name. A file that already says the same is left alone. Gives the paths of the tables and figures.
+ * `cells.csv` and `index.html`, so that none replaces another's, and a copy of each card under its readable name. A
+ * file that already says the same is left alone. Gives the paths of the tables and figures.
  *
  * @throws PadFtError ERR_FILE_WRITE
  */

@@ -100,9 +100,9 @@ export interface Reproduction extends GridProgress {
  * with our figures beside the paper's. Each cell is kept under what it depends on: a run that was stopped goes on where
  * it was, and a changed option runs again what depends on it.
  *
- * @throws PadFtError ERR_OPTION, ERR_FILE_WRITE; ERR_FILE_MISSING before anything begins, when data that a pending cell needs are not
- * there; ERR_ABORTED when the signal was raised, with everything finished kept.
- * A cell that fails throws nothing: it is in `failures` and in the tables
+ * @throws PadFtError ERR_OPTION, ERR_FILE_WRITE; ERR_FILE_MISSING before anything begins, when data that a pending cell
+ * needs are not there; ERR_ABORTED when the signal was raised, with everything finished kept. A cell that fails throws
+ * nothing: it is in `failures` and in the tables
  */
 export async function reproduce(options: ReproduceOptions, context: ReproduceContext = {}): Promise<Reproduction> {
   const { grid, tables, groups, store } = prepare(options);

@@ -84,7 +84,8 @@ describe('abl', () => {
       // 48 on the machine this was written on, and 44 and 45 by seeds 1 and 2; by chance it were 6, a tenth of the rows.
       expect(isolated).toHaveLength(60);
       expect(isolated.filter((row) => planted.has(row)).length).toBeGreaterThan(25);
-      // ASR from 100 to 0 % and ACC from 98 to 64 % there; by seed 1 to 23 and from 98 to 60 %, by seed 2 to 0 and from 74 to 49 %.
+      // ASR from 100 to 0 % and ACC from 98 to 64 % there; by seed 1 to 23 and from 98 to 60 %, by seed 2 to 0 and from
+      // 74 to 49 %.
       const [was, is] = [await evaluate(before, set), await evaluate(after, set)];
       expect(was.asr).toBeGreaterThan(0.8);
       expect(was.acc).toBeGreaterThan(0.6);

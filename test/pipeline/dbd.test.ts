@@ -43,8 +43,8 @@ vi.mock('../../src/native/load.js', async (original) => {
 /**
  * A schedule of some 20 s. SimCLR's part was set by its loss and by the warm-up's accuracy on the given labels;
  * `labelledShare` and `semiEpochs` were chosen among five with the test figures in sight, so those show what the method
- * can do here and not what it does by itself. Images so easy are all but sure, and the surest half of them is of two classes:
- * more of them have to keep their label.
+ * can do here and not what it does by itself. Images so easy are all but sure, and the surest half of them is of two
+ * classes: more of them have to keep their label.
  */
 const QUICK = {
   contrastiveEpochs: 5,
@@ -124,7 +124,8 @@ describe('dbd', () => {
       expect(said).toBe(
         'trained anew on 1200 rows, for 5 epochs without labels and 8 with those of the 1020 rows that fit best',
       );
-      // Before each epoch most of the 120 planted rows are among the 180 that lose their label: 90 to 100 there, 18 by chance.
+      // Before each epoch most of the 120 planted rows are among the 180 that lose their label: 90 to 100 there, 18 by
+      // chance.
       expect(epochs).toHaveLength(8);
       for (const [epoch, { labelled, options }] of epochs.entries()) {
         expect(new Set(labelled).size).toBe(1020);
@@ -161,8 +162,8 @@ describe('dbd', () => {
         const { first, last } = (details as unknown as Told).semi;
         return { acc: (await evaluate(model, set)).acc, fall: first.labelled - last.labelled };
       };
-      // Beside the same steps at no rate, which renew the batch norms' statistics alone: that takes ACC from 63 to 74 % there,
-      // and learning to 100 %. The loss falls by 0.06 and 0.35.
+      // Beside the same steps at no rate, which renew the batch norms' statistics alone: that takes ACC from 63 to 74 %
+      // there, and learning to 100 %. The loss falls by 0.06 and 0.35.
       const [still, learnt] = [await mixed(0), await mixed(dbd.defaults.semiLearningRate)];
       expect(learnt.acc).toBeGreaterThan(still.acc + 0.1);
       expect(learnt.fall).toBeGreaterThan(still.fall + 0.1);

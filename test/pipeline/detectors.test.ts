@@ -107,7 +107,8 @@ describe('where poison is the smaller part of its label', () => {
       seed: 1,
     } as const;
     set = await poison(pair, attack, { device: 'cpu' });
-    // Twice the width of the other tests' networks: in those the widest spread of a label is often another than the poison's.
+    // Twice the width of the other tests' networks: in those the widest spread of a label is often another than the
+    // poison's.
     const training = await train(set.train, set, {
       width: 16,
       epochs: 5,

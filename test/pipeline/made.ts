@@ -52,9 +52,10 @@ interface Looks {
 }
 
 /**
- * Stripes that run in one of four directions, or of as many as asked for, their colours, width and place drawn: crops and colours leave the direction,
- * so a minute of SimCLR learns it. The made pictures of the other tests are told by their shape, in front of a background
- * that is easier to learn without labels than the shape is; that takes far longer.
+ * Stripes that run in one of four directions, or of as many as asked for, their colours, width and place drawn: crops
+ * and colours leave the direction, so a minute of SimCLR learns it. The made pictures of the other tests are told by
+ * their shape, in front of a background that is easier to learn without labels than the shape is; that takes far
+ * longer.
  */
 export function stripes(
   train: number,

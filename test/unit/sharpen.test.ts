@@ -54,7 +54,8 @@ describe('two parts of a label, by its features', () => {
   });
 
   it('start from the scores’ own parts where those stand apart', async () => {
-    // A twentieth far off, which the upper half of all rows would hide among ten times as many others with features of their own.
+    // A twentieth far off, which the upper half of all rows would hide among ten times as many others with features of
+    // their own.
     const made = makeRows({ planted: 0.05, apart: 1.2, loses: 8 });
     const { values, width, isPlanted, start } = made;
     isPlanted.forEach((one, row) => {

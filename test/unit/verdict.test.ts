@@ -71,7 +71,8 @@ describe('the verdict', () => {
     }
     const posteriors = suspects.map(({ posterior }) => posterior);
     expect(posteriors).toEqual([...posteriors].sort((a, b) => b - a));
-    // Of the attacked labels' rows the planted ones are surely so and the others surely not; of other labels nothing is said.
+    // Of the attacked labels' rows the planted ones are surely so and the others surely not; of other labels nothing is
+    // said.
     probability.forEach((value, row) => {
       const own = (row >= 300 && row < 660) || row >= 960;
       expect(value).toBeCloseTo(own && planted[row] ? 1 : 0, 1);

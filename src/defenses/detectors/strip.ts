@@ -9,9 +9,10 @@ import { correctRows, type PurifyInput, type RowScores } from '../pad-ft/purify.
  * through, so the answers agree; the score is the mean entropy of the answers in bits, negated: larger for what looks
  * planted.
  *
- * Otherwise than in the paper: it lays 100 images over each that are known to be clean; here they are rows of the training
- * set itself, drawn at random, `purify.overlays` (16) of them, the same for every row but none over itself. Those that carry
- * the trigger lower every row's entropy alike. Its threshold, from the entropies of clean images, is not set.
+ * Otherwise than in the paper: it lays 100 images over each that are known to be clean; here they are rows of the
+ * training set itself, drawn at random, `purify.overlays` (16) of them, the same for every row but none over itself.
+ * Those that carry the trigger lower every row's entropy alike. Its threshold, from the entropies of clean images, is
+ * not set.
  *
  * @throws PadFtError as `Dataset.withTrigger` and `Model.logits`
  */

@@ -30,11 +30,11 @@ export interface AntiBackdoorSettings extends WholeSettings {
  * Last the loss of the isolated rows alone is climbed, as the reference implementations do it; the paper's eq. 4 also
  * descends that of the others. A loss that is climbed has no end, so the last part is short.
  *
- * As in the authors' code, images are cropped and mirrored in the middle part only; BackdoorBench's climbs on augmented ones.
- * Otherwise than there: local gradient ascent is the paper's, where the code floods the loss by default; momentum is plain
- * and starts anew in each part, theirs is Nesterov's and runs on into the last; the rate of the middle part falls by a
- * cosine, where they divide it by ten for the last third, and its images are not cut out. The rows to isolate are ordered by
- * the network in evaluation mode. No epoch is chosen by accuracy: the last counts.
+ * As in the authors' code, images are cropped and mirrored in the middle part only; BackdoorBench's climbs on augmented
+ * ones. Otherwise than there: local gradient ascent is the paper's, where the code floods the loss by default; momentum
+ * is plain and starts anew in each part, theirs is Nesterov's and runs on into the last; the rate of the middle part
+ * falls by a cosine, where they divide it by ten for the last third, and its images are not cut out. The rows to
+ * isolate are ordered by the network in evaluation mode. No epoch is chosen by accuracy: the last counts.
  */
 export const abl: Method<AntiBackdoorSettings> = {
   name: 'abl',

@@ -31,11 +31,12 @@ const STEP = 0.05;
  * learnt while the batch norms are disturbed against them; a channel whose mask ends low is one that the backdoor needs,
  * and its batch norm's scale is set to zero, the shift left, as published.
  *
- * The disturbance starts at random within ±`epsilon`, takes a step of `epsilon` up the loss, and is brought back within; the
- * published code leaves it outside.
+ * The disturbance starts at random within ±`epsilon`, takes a step of `epsilon` up the loss, and is brought back
+ * within; the published code leaves it outside.
  *
- * The threshold rises in steps of 0.05 as long as the accuracy on the clean images stays within `maxAccDrop` (in points) of
- * the victim's. The reference implementation looks at ACC and ASR on the test set for it; that is an oracle, and not read here.
+ * The threshold rises in steps of 0.05 as long as the accuracy on the clean images stays within `maxAccDrop` (in
+ * points) of the victim's. The reference implementation looks at ACC and ASR on the test set for it; that is an oracle,
+ * and not read here.
  */
 export const anp: Method<NeuronPruningSettings> = {
   name: 'anp',

@@ -93,19 +93,20 @@ interface Stage extends MethodInput {
 }
 
 /**
- * DBD (K. Huang et al., *Backdoor Defense via Decoupling the Training Process*, ICLR 2022): a network of the victim's kind
- * is trained anew on the poisoned set. First its backbone without any label (SimCLR); then a classifier on the frozen
- * backbone, by which labels that do not fit the image show in their loss; last the whole by MixMatch, on the half of the
- * rows whose labels fit best and on the others without theirs. Of the victim only the shape and the normalisation are taken.
+ * DBD (K. Huang et al., *Backdoor Defense via Decoupling the Training Process*, ICLR 2022): a network of the victim's
+ * kind is trained anew on the poisoned set. First its backbone without any label (SimCLR); then a classifier on the
+ * frozen backbone, by which labels that do not fit the image show in their loss; last the whole by MixMatch, on the
+ * half of the rows whose labels fit best and on the others without theirs. Of the victim only the shape and the
+ * normalisation are taken.
  *
- * Otherwise than the authors' code: the learning rate of SimCLR falls to 0 over the epochs that are run (they ran the first
- * hundred of a cosine over a thousand); views are cropped bilinearly and not blurred; MixMatch's crops are padded with black,
- * as in all training here; features of the warm-up come from the images as they are, by a backbone in evaluation mode, where
- * it trains on; warm-up and MixMatch each start Adam anew. NT-Xent takes each view for an anchor, where theirs takes one of
- * the two; the rows are split by their images as they are, not by augmented ones; and the unlabelled rows' weight grows from
- * 0, where theirs has come to a nineteenth when MixMatch starts. As there, MixMatch neither averages nor decays the weights,
- * which its own paper does. Rows are ordered by their log-odds, which SCE falls with and which do not saturate. No test image
- * is looked at: the last epoch is taken.
+ * Otherwise than the authors' code: the learning rate of SimCLR falls to 0 over the epochs that are run (they ran the
+ * first hundred of a cosine over a thousand); views are cropped bilinearly and not blurred; MixMatch's crops are padded
+ * with black, as in all training here; features of the warm-up come from the images as they are, by a backbone in
+ * evaluation mode, where it trains on; warm-up and MixMatch each start Adam anew. NT-Xent takes each view for an
+ * anchor, where theirs takes one of the two; the rows are split by their images as they are, not by augmented ones; and
+ * the unlabelled rows' weight grows from 0, where theirs has come to a nineteenth when MixMatch starts. As there,
+ * MixMatch neither averages nor decays the weights, which its own paper does. Rows are ordered by their log-odds, which
+ * SCE falls with and which do not saturate. No test image is looked at: the last epoch is taken.
  */
 export const dbd: Method<DbdSettings> = {
   name: 'dbd',

@@ -24,13 +24,14 @@ const PORTIONS = 20;
  * RAID 2018): the channels that clean images use least are pruned from the last convolution's input, least used first, as
  * long as the accuracy holds; what is left is fine-tuned.
  *
- * The paper prunes the last convolution's own channels, BackdoorBench those that the classifier reads; of this network both
- * are sums without a ReLU, in which no channel rests, so the channels that the last convolution reads are taken. Accuracy is
- * counted in points: `maxAccDrop` 0.1 allows 90 % to fall to 80 %, where BackdoorBench allows a tenth of what it was.
+ * The paper prunes the last convolution's own channels, BackdoorBench those that the classifier reads; of this network
+ * both are sums without a ReLU, in which no channel rests, so the channels that the last convolution reads are taken.
+ * Accuracy is counted in points: `maxAccDrop` 0.1 allows 90 % to fall to 80 %, where BackdoorBench allows a tenth of
+ * what it was.
  *
- * BackdoorBench's loop keeps the network of its last look, in which one channel too many is pruned, since what it means to
- * keep is the same object; and it stops by the accuracy on the test set. Here the last portion that holds is restored, and the
- * clean images say how far to go.
+ * BackdoorBench's loop keeps the network of its last look, in which one channel too many is pruned, since what it means
+ * to keep is the same object; and it stops by the accuracy on the test set. Here the last portion that holds is
+ * restored, and the clean images say how far to go.
  *
  * A channel is pruned by setting scale and shift of the batch norm before its ReLU to zero. It gives zero from then on, and
  * since the derivative of a ReLU at zero is zero, fine-tuning cannot wake it.

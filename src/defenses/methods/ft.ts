@@ -10,8 +10,9 @@ import {
 import { type Method, requireClean, workOn } from './method.js';
 
 /**
- * Fine-tuning of every weight on clean images, as BackdoorBench's FT does it (5 % of the clean training set there). Its cosine
- * is stepped once a batch and so comes back up many times; here it falls once, over all epochs, as it is meant to.
+ * Fine-tuning of every weight on clean images, as BackdoorBench's FT does it (5 % of the clean training set there). Its
+ * cosine is stepped once a batch and so comes back up many times; here it falls once, over all epochs, as it is meant
+ * to.
  */
 export const ft: Method<WholeSettings> = {
   name: 'ft',

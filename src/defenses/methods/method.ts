@@ -74,8 +74,8 @@ export interface Method<Settings extends object = object> {
 }
 
 /**
- * Works on a model of the method's own, and disposes of it when the work fails: what is handed back is whole. Await it: what
- * the work uses must not be disposed of before it is done.
+ * Works on a model of the method's own, and disposes of it when the work fails: what is handed back is whole. Await it:
+ * what the work uses must not be disposed of before it is done.
  */
 export async function workOn(model: Model, work: () => Promise<Omit<MethodOutcome, 'model'>>): Promise<MethodOutcome> {
   try {

@@ -21,11 +21,12 @@ const PUBLISHED = PRESETS.paper.clip;
 const PUBLISHED_SITES = ['layer1.0.relu1', 'layer2.0.relu1', 'layer3.0.relu1'];
 
 /**
- * MM-BD's mitigation, MM-BM (Wang et al., S&P 2024): one bound a channel on its largest activation, fitted with the published
- * constants and controller on the first `perLabel` clean images of each class, 50 as published, that the victim classifies
- * right; the weights stay as they are. The paper's rival. The published code clamps what the stem and the first two stages put
- * out, of a network with a ReLU there; here the ReLUs that read it are bounded, and the shortcut of the very first block goes
- * by the first of them. `sites` `every` bounds each ReLU, as PAD-FT reads the same method.
+ * MM-BD's mitigation, MM-BM (Wang et al., S&P 2024): one bound a channel on its largest activation, fitted with the
+ * published constants and controller on the first `perLabel` clean images of each class, 50 as published, that the
+ * victim classifies right; the weights stay as they are. The paper's rival. The published code clamps what the stem and
+ * the first two stages put out, of a network with a ReLU there; here the ReLUs that read it are bounded, and the
+ * shortcut of the very first block goes by the first of them. `sites` `every` bounds each ReLU, as PAD-FT reads the
+ * same method.
  *
  * Otherwise than the published code, which takes its images from the test set, the first 50 of a class, and drops those of
  * them that are classified wrong: the images are the defender's own, and up to `perLabel` of a class are right ones.

@@ -30,10 +30,10 @@ export interface MethodResult {
 /**
  * Refuses what `defendByMethod` would refuse, before anything is written.
  *
- * @throws PadFtError ERR_OPTION without clean images where they are needed, or for a setting that does not fit the data;
- * ERR_DATA when a class of the clean images, or of a training set that a network is trained on, is missing, or the images
- * are not such as the method can use; ERR_MODEL for a victim whose bounds the method cannot work with, or that lacks what it
- * works on; ERR_OOM and ERR_ABORTED where the victim is asked
+ * @throws PadFtError ERR_OPTION without clean images where they are needed, or for a setting that does not fit the
+ * data; ERR_DATA when a class of the clean images, or of a training set that a network is trained on, is missing, or
+ * the images are not such as the method can use; ERR_MODEL for a victim whose bounds the method cannot work with, or
+ * that lacks what it works on; ERR_OOM and ERR_ABORTED where the victim is asked
  */
 export async function checkMethodRequest(
   planned: PlannedMethod,

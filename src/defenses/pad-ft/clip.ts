@@ -213,8 +213,8 @@ interface Candidate {
 }
 
 /**
- * Leaves the cheapest bounds on the model that hold the floor on every held-out row, by which the gate goes, and gives their
- * step; looks were at `seen` of them. The last candidate clips nothing, and holds.
+ * Leaves the cheapest bounds on the model that hold the floor on every held-out row, by which the gate goes, and gives
+ * their step; looks were at `seen` of them. The last candidate clips nothing, and holds.
  */
 async function takeFirstThatHolds(input: ClipInput, candidates: readonly Candidate[], seen: Dataset): Promise<number> {
   const { model, heldOut, maxAccDrop } = input;

@@ -35,10 +35,10 @@ export async function viewStage(
 }
 
 /**
- * Chooses the stage to return, on held-out rows and suspects alone: of the stages that lose at most `maxAccDrop` against
- * the victim, the one with the smallest share of suspects that keep their label − price · accuracy; without suspects the most
- * accurate repair. Without held-out rows the gate is off and the last stage is returned. Unlike `costOf`, by which bounds
- * are pressed on, few suspects count in full: nothing presses on here.
+ * Chooses the stage to return, on held-out rows and suspects alone: of the stages that lose at most `maxAccDrop`
+ * against the victim, the one with the smallest share of suspects that keep their label − price · accuracy; without
+ * suspects the most accurate repair. Without held-out rows the gate is off and the last stage is returned. Unlike
+ * `costOf`, by which bounds are pressed on, few suspects count in full: nothing presses on here.
  *
  * @param price points of suspects that one point of accuracy must buy, ≥ 0
  */

@@ -39,12 +39,13 @@ export interface PurifySettings {
   /** cross-label: the limits are this quantile of what rows of the other labels show … */
   readonly quantile: number;
   /**
-   * … as those rows have it (`observed`), or the lower of that and one `extrapolated` from their median and third quartile
-   * as if they were normal: then up to a quarter of those rows may be planted themselves, as under all-to-all, and the
-   * limits stay. Tighter limits cost clean rows their margin too: a net that learnt little is judged worse by them.
-   * `either` is observed, and extrapolated where three labels or more and no fewer are called attacked by that. It is asked where what is
-   * observed shows no label by itself, or three and more; that costs the scoring passes of both, and those of the second twice where
-   * three are, since the limits are measured again on rows that look clean then.
+   * … as those rows have it (`observed`), or the lower of that and one `extrapolated` from their median and third
+   * quartile as if they were normal: then up to a quarter of those rows may be planted themselves, as under all-to-all,
+   * and the limits stay. Tighter limits cost clean rows their margin too: a net that learnt little is judged worse by
+   * them. `either` is observed, and extrapolated where three labels or more and no fewer are called attacked by that.
+   * It is asked where what is observed shows no label by itself, or three and more; that costs the scoring passes of
+   * both, and those of the second twice where three are, since the limits are measured again on rows that look clean
+   * then.
    */
   readonly limits: (typeof LIMITS)[number];
   /** cross-label: the statistic of a channel's map that is limited; `both` scores under each and takes the worse. */
@@ -56,8 +57,8 @@ export interface PurifySettings {
   /** strip: rows laid over every other one. */
   readonly overlays: number;
   /**
-   * cross-label, clip-drop: where the features of a label's rows tell two parts apart that agree with the scores, the label is scored
-   * by those (`sharpen.ts`). Asked of labels with eight rows or more for each feature.
+   * cross-label, clip-drop: where the features of a label's rows tell two parts apart that agree with the scores, the
+   * label is scored by those (`sharpen.ts`). Asked of labels with eight rows or more for each feature.
    */
   readonly sharpen: boolean;
   /** A label is called attacked when the two parts of its scores stand apart, Ashman's D above this … */
@@ -112,8 +113,8 @@ export interface PadFtSettings {
   readonly clip: ClipSettings;
   readonly tune: TuneSettings;
   /**
-   * Held-out rows on which stages are compared: drawn before D_c, at random, of attacked labels by how likely they are clean, and
-   * those that the victim gets wrong; 0 switches the gate off.
+   * Held-out rows on which stages are compared: drawn before D_c, at random, of attacked labels by how likely they are
+   * clean, and those that the victim gets wrong; 0 switches the gate off.
    */
   readonly holdout: number;
   /** The gate: most accuracy a stage may lose on the held-out rows, as a fraction. */
@@ -124,14 +125,15 @@ export interface PadFtSettings {
    */
   readonly accuracyPrice: number;
   /**
-   * The gate: the same where stages are compared. Less than stage 2's under `default`: the victim was trained on the held-out rows,
-   * and what a new classifier loses there is in part what the old one had remembered.
+   * The gate: the same where stages are compared. Less than stage 2's under `default`: the victim was trained on the
+   * held-out rows, and what a new classifier loses there is in part what the old one had remembered.
    */
   readonly gatePrice: number;
   /**
-   * Stage 2: so often at most, in 0 … 10, the suspects are found again, by what the fitted bounds cost each row of an attacked label, and
-   * the bounds are fitted again with them: each time it may take as long again. 0 leaves both as they are, and so do a set without
-   * suspects, the purifier `sce`, and bounds that no suspect presses on (mm-bm, or μ = 0).
+   * Stage 2: so often at most, in 0 … 10, the suspects are found again, by what the fitted bounds cost each row of an
+   * attacked label, and the bounds are fitted again with them: each time it may take as long again. 0 leaves both as
+   * they are, and so do a set without suspects, the purifier `sce`, and bounds that no suspect presses on (mm-bm, or μ
+   * = 0).
    */
   readonly rejudge: number;
   /** Repairs even when no label is called attacked. */
@@ -232,8 +234,8 @@ export const PRESETS: Readonly<Record<PresetName, PadFtSettings>> = {
 };
 
 /**
- * Settings that earlier versions did not have, at the values those worked by: what a card without them means. The gate had no price
- * of its own then, but stage 2's.
+ * Settings that earlier versions did not have, at the values those worked by: what a card without them means. The gate
+ * had no price of its own then, but stage 2's.
  */
 export const EARLIER_SETTINGS: Omit<PadFtOptions, 'gatePrice'> = {
   accuracyPrice: 0,

@@ -18,8 +18,9 @@ import {
 } from './verdict.js';
 
 /**
- * A purifier's is raised when the same settings score, judge or choose rows otherwise than before (all of them, where `judge` or
- * `selectRows` do so for all): no cached result of a defence, a detector or a method that purifies by it is taken over then.
+ * A purifier's is raised when the same settings score, judge or choose rows otherwise than before (all of them, where
+ * `judge` or `selectRows` do so for all): no cached result of a defence, a detector or a method that purifies by it is
+ * taken over then.
  */
 const PURIFY_REVISIONS: Readonly<Record<PurifierName, number>> = {
   'cross-label': 4,
@@ -53,8 +54,8 @@ export interface Purification {
   /** D_c: the purified set, at most n / C rows of each label. */
   readonly purified: Uint32Array;
   /**
-   * Set aside before D_c was chosen, at random: of labels that may be planted by how likely they are clean, no suspect of stage 1, and those
-   * that the victim gets wrong.
+   * Set aside before D_c was chosen, at random: of labels that may be planted by how likely they are clean, no suspect
+   * of stage 1, and those that the victim gets wrong.
    */
   readonly heldOut: Uint32Array;
   readonly suspects: readonly Suspect[];
@@ -154,11 +155,11 @@ export function scoringPrecision({ victim, evaluation }: Pick<PurifyInput, 'vict
  * labelled c each channel is held to a quantile of what correctly classified rows of every label but c show; the score
  * is how much log-odds the row loses by it, drop / √(1 + |log-odds|). Clean rows lose little, planted rows most of
  * their margin. One pass over a sample for the ranges (three where limits are extrapolated) and one scoring pass a
- * statistic, and one as it is. With `either` the extrapolated limits too, where the observed ones show no label by themselves
- * or three and more, and where many labels are attacked by them once again, measured on rows that look clean. With `sharpen` one
- * pass more for the features, of either kind of limits that is asked for a verdict. No gradient, no clean data, no guess of the
- * target. With `auto` all passes are in bfloat16 where that is fast: what is scored are differences, and the verdict is drawn from
- * thousands of them.
+ * statistic, and one as it is. With `either` the extrapolated limits too, where the observed ones show no label by
+ * themselves or three and more, and where many labels are attacked by them once again, measured on rows that look
+ * clean. With `sharpen` one pass more for the features, of either kind of limits that is asked for a verdict. No
+ * gradient, no clean data, no guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is
+ * scored are differences, and the verdict is drawn from thousands of them.
  */
 export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   const { victim: model, data, settings } = input;
@@ -215,8 +216,8 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   if (attacked.length < MANY_LABELS) {
     return called > 0 || attacked.length === 0 ? observed : { ...observed, unsure: attacked };
   }
-  // What was measured holds planted rows, since there are some in every label: measured again without those that may be, the
-  // limits are the tighter ones of clean images, and labels that hardly stood apart do.
+  // What was measured holds planted rows, since there are some in every label: measured again without those that may
+  // be, the limits are the tighter ones of clean images, and labels that hardly stood apart do.
   using clean = await measureOn(likelyClean(eligible, labels, found));
   const again = await under('extrapolated', clean);
   const still = new Set((await judged(again)).verdict.attacked);
@@ -355,13 +356,15 @@ export async function selectRows(
   const { doubted, probability, score, labels: verdicts, suspects, verdict } = judgement;
   const correct = correctRows(scores.victim, labels);
   const candidates = Uint8Array.from(scores.eligible);
-  // The paper's D_c are the rows of smallest loss, whatever they look like: its suspects, of large loss, stay where they are.
+  // The paper's D_c are the rows of smallest loss, whatever they look like: its suspects, of large loss, stay where
+  // they are.
   const literal = settings.purifier === 'sce' && settings.pool === 0;
   if (!literal) for (const suspect of suspects) candidates[suspect.row] = 0;
-  // Inside a doubted label any row may be planted: of those that the victim classifies as labelled as many stand for it as are
-  // likely clean, each by its probability, and no suspect. The surely clean ones alone would be its plainest, and bounds that deny the label to
-  // all others would cost nothing. And so must the rows that the victim gets wrong, or every change would look like a loss; a
-  // planted one among them, which the trigger does not move, is hardly right afterwards.
+  // Inside a doubted label any row may be planted: of those that the victim classifies as labelled as many stand for it
+  // as are likely clean, each by its probability, and no suspect. The surely clean ones alone would be its plainest,
+  // and bounds that deny the label to all others would cost nothing. And so must the rows that the victim gets wrong,
+  // or every change would look like a loss; a planted one among them, which the trigger does not move, is hardly right
+  // afterwards.
   const suspected = new Set(suspects.map(({ row }) => row));
   const chance = new Random(streamSeed(hold.seed, 'likely'));
   const known = Uint8Array.from(labels, (label, row) =>

@@ -32,19 +32,20 @@ const LEAST_STAYING = 0.5;
 const MOST_LOST = 0.5;
 
 /**
- * Whether suspects are found again by bounds: those must have been fitted against the suspects of a verdict that is drawn from
- * margins that rows lose. The losses that `sce` ranks by are none.
+ * Whether suspects are found again by bounds: those must have been fitted against the suspects of a verdict that is
+ * drawn from margins that rows lose. The losses that `sce` ranks by are none.
  */
 export function rejudges({ rejudge: turns, purify, clip }: PadFtSettings): boolean {
   return turns > 0 && purify.purifier !== 'sce' && clip.controller === 'settle' && clip.mu > 0;
 }
 
 /**
- * Finds the suspects of the attacked labels again, by what the fitted bounds cost each of their rows: the score of stage 1
- * with bounds in place of limits. Limits suit every trigger and so none; bounds were fitted to what most suspects share, so
- * suspects without the trigger hold on to their label and planted rows that were no suspects lose it. The pressed rows are judged by what
- * pressed on them, so this is no evidence of an attack: which labels are attacked stays as stage 1 has it, and so do the order of
- * the rows and who is held out, by whom the bounds are measured. D_c loses the rows that are suspects now.
+ * Finds the suspects of the attacked labels again, by what the fitted bounds cost each of their rows: the score of
+ * stage 1 with bounds in place of limits. Limits suit every trigger and so none; bounds were fitted to what most
+ * suspects share, so suspects without the trigger hold on to their label and planted rows that were no suspects lose
+ * it. The pressed rows are judged by what pressed on them, so this is no evidence of an attack: which labels are
+ * attacked stays as stage 1 has it, and so do the order of the rows and who is held out, by whom the bounds are
+ * measured. D_c loses the rows that are suspects now.
  *
  * A label keeps its suspects where it has too few, where the parts do not stand further apart than before, D > 2, or two
  * explain the scores hardly better than one, and where most suspects would be cleared or D_c would lose most of its rows.
@@ -119,10 +120,10 @@ export interface Turn<Found, Bounded> {
 }
 
 /**
- * Bounds, and the suspects that they find, in turns: fitted bounds tell planted rows from clean ones better than limits do, and
- * better suspects make better bounds. It ends where hardly a suspect changes, where new bounds bound nothing or are not better, after so many turns
- * at most, or where there is no suspect; of the bounds of two turns those are kept that cost less with the later suspects, the later ones
- * where that is not seen.
+ * Bounds, and the suspects that they find, in turns: fitted bounds tell planted rows from clean ones better than limits
+ * do, and better suspects make better bounds. It ends where hardly a suspect changes, where new bounds bound nothing or
+ * are not better, after so many turns at most, or where there is no suspect; of the bounds of two turns those are kept
+ * that cost less with the later suspects, the later ones where that is not seen.
  */
 export async function inTurns<Found extends { readonly purification: Pick<Purification, 'suspects'> }, Bounded>(
   first: Found,

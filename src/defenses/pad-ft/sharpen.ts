@@ -14,8 +14,9 @@ import type { PurifyInput, RowScores } from './purify.js';
 import { LEAST_ROWS, type Sharpened } from './verdict.js';
 
 /**
- * A label with fewer rows than this times the features' width is left as it is: of so few, some direction shows two groups
- * (`bench/features-of-noise.mjs`). Rounds in halves do not rule that out, since each half's parts come from the other's direction.
+ * A label with fewer rows than this times the features' width is left as it is: of so few, some direction shows two
+ * groups (`bench/features-of-noise.mjs`). Rounds in halves do not rule that out, since each half's parts come from the
+ * other's direction.
  */
 const ROWS_A_FEATURE = 8;
 /** Rounds at most. They end when the rows' probabilities move by less than `SETTLED`, on the average. */
@@ -26,9 +27,10 @@ const MIXED = 1000;
 /** Rows that a part has at least, in each half: the mean of fewer is one of those. */
 const LEAST_PART = 5;
 /**
- * The upper part must be rows that lose more of their margin than the others do, by this AUROC: a class may well have two kinds of
- * pictures, of which neither is planted, and parts that have nothing to do with the scores are at 0.5. It is no evidence of planting:
- * clean labels are at 0.65 to 0.95, since their rounds start from the scores, too; WaNet's weakest label is at 0.72.
+ * The upper part must be rows that lose more of their margin than the others do, by this AUROC: a class may well have
+ * two kinds of pictures, of which neither is planted, and parts that have nothing to do with the scores are at 0.5. It
+ * is no evidence of planting: clean labels are at 0.65 to 0.95, since their rounds start from the scores, too; WaNet's
+ * weakest label is at 0.72.
  */
 const LEAST_AGREEMENT = 0.65;
 /** The scores' own parts are the start where they stand apart by Ashman's limit, and explain them better by this a row. */
@@ -38,20 +40,21 @@ const APART_GAIN = 0.25;
 const QUARTILES = 1.349;
 
 /**
- * Scores that are sharper where planted rows share something: in each label the rows that lose most margin are compared with
- * the others by the features that the victim sees, and all rows are scored by what tells the two apart, in rounds. A score by
- * limits sees each row alone and by limits that suit every trigger; what planted rows have in common shows in the mean of many.
+ * Scores that are sharper where planted rows share something: in each label the rows that lose most margin are compared
+ * with the others by the features that the victim sees, and all rows are scored by what tells the two apart, in rounds.
+ * A score by limits sees each row alone and by limits that suit every trigger; what planted rows have in common shows
+ * in the mean of many.
  *
- * A label's features are a mixture of two Gaussians with one covariance, as in SCAn (Tang et al., *Demon in the Variant*,
- * USENIX Security 2021), which needs clean images for it; here the parts start from the purifier's score, its own two where they
- * stand apart and else above and below its median, and no clean image is needed. Each round projects the whitened features onto
- * the difference of the parts' means, which is Fisher's discriminant, and takes a mixture of two along it for the next parts. A
- * row is projected by what the other half of the rows has shown (cross-fitting): by its own part's mean it would stay where it
- * was put.
+ * A label's features are a mixture of two Gaussians with one covariance, as in SCAn (Tang et al., *Demon in the
+ * Variant*, USENIX Security 2021), which needs clean images for it; here the parts start from the purifier's score, its
+ * own two where they stand apart and else above and below its median, and no clean image is needed. Each round projects
+ * the whitened features onto the difference of the parts' means, which is Fisher's discriminant, and takes a mixture of
+ * two along it for the next parts. A row is projected by what the other half of the rows has shown (cross-fitting): by
+ * its own part's mean it would stay where it was put.
  *
- * Labels whose parts then stand apart as a verdict asks (`verdictSeparation`, `verdictGain`) take the new scores, on the scale
- * that the labels' old ones have in common (`commonScale`): the lower part lies and spreads as a label does. All others keep
- * theirs. The features are computed in the evaluation's precision.
+ * Labels whose parts then stand apart as a verdict asks (`verdictSeparation`, `verdictGain`) take the new scores, on
+ * the scale that the labels' old ones have in common (`commonScale`): the lower part lies and spreads as a label does.
+ * All others keep theirs. The features are computed in the evaluation's precision.
  */
 export async function sharpen(scores: RowScores, input: PurifyInput): Promise<RowScores> {
   const { judged } = scores;
@@ -153,8 +156,8 @@ export async function discriminate(label: LabelRows): Promise<Discriminated | nu
 }
 
 /**
- * The rows' probabilities of the upper part by the scores alone, where two parts of those stand apart; else the upper half: a
- * mixture of one group splits off a few far ones, and half of all is a start that noise does not tip.
+ * The rows' probabilities of the upper part by the scores alone, where two parts of those stand apart; else the upper
+ * half: a mixture of one group splits off a few far ones, and half of all is a start that noise does not tip.
  */
 function firstParts(start: Float64Array): Float64Array {
   const mixture = twoComponentMixture(start);

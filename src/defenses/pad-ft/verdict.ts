@@ -45,9 +45,9 @@ export interface LabelVerdict {
   /** How much better two parts explain the scores than one: gain in BIC a row; null as above. */
   readonly gain: number | null;
   /**
-   * From how many labels the upper part's rows come, going by their likely labels: the perplexity of those as a share of the C − 1
-   * other labels. 1: from all alike, as a trigger brings them; 1 / (C − 1): from one. Null as above and where the upper part is empty.
-   * Left out on cards of earlier versions, as `lowerOrigins` is.
+   * From how many labels the upper part's rows come, going by their likely labels: the perplexity of those as a share
+   * of the C − 1 other labels. 1: from all alike, as a trigger brings them; 1 / (C − 1): from one. Null as above and
+   * where the upper part is empty. Left out on cards of earlier versions, as `lowerOrigins` is.
    */
   readonly origins?: number | null | undefined;
   /** The same of the lower part's rows. */
@@ -75,8 +75,8 @@ export interface Verdict {
   /** Of cross-label: the limits that the verdict stands on. Left out by other purifiers and on cards of earlier versions. */
   readonly limits?: LimitKind | undefined;
   /**
-   * Where none is called attacked under `either`: labels that extrapolated limits alone accuse, fewer than a trigger in every
-   * label would show. One or two are nearer to a false alarm.
+   * Where none is called attacked under `either`: labels that extrapolated limits alone accuse, fewer than a trigger in
+   * every label would show. One or two are nearer to a false alarm.
    */
   readonly unsure?: readonly number[] | undefined;
   /** One sentence a label, or one that says there is no evidence. */
@@ -113,23 +113,24 @@ const OUTLIER = { z: 10, gain: 0.2, labels: 10 };
 /** So many attacked labels are what a trigger in every label looks like; one or two are not. */
 export const MANY_LABELS = 3;
 /**
- * Parts that hardly stand apart (Ashman's own limit is 2), but by twice the gain: no verdict by themselves, since one label
- * of a clean set may be so. They are one when a second sign agrees: the label's spread stands out by this z, or this share
- * of the labels that can be judged are so together, which is what a trigger in every label (all-to-all) looks like; a label that
- * its features tell apart is so too, however much the scores that it had gained. Among
- * 320 labels of 32 small clean sets two were so, never two in a set; the largest z was 4.4. Where labels are so together,
+ * Parts that hardly stand apart (Ashman's own limit is 2), but by twice the gain: no verdict by themselves, since one
+ * label of a clean set may be so. They are one when a second sign agrees: the label's spread stands out by this z, or
+ * this share of the labels that can be judged are so together, which is what a trigger in every label (all-to-all)
+ * looks like; a label that its features tell apart is so too, however much the scores that it had gained. Among 320
+ * labels of 32 small clean sets two were so, never two in a set; the largest z was 4.4. Where labels are so together,
  * the gain alone tells of the others.
  */
 const CORROBORATED = { separation: 2 / 2.8, gain: 2, z: 6, share: 0.3, labels: MANY_LABELS };
 const TOGETHER = { separation: 1 / 2.8, gain: 2 };
 /**
- * Which part of an attacked label is planted. As a rule the one that loses more of its margin. But a net may know a class by
- * channels that no other label needs, and its trigger by none such: limits then cost the class's own rows their label, and planted
- * ones keep it. A class's own rows fall to the few labels that look like it; planted ones come from many. So where the upper part is
- * more than this share of the rows, and the lower one comes from more than so many times as many labels, the lower one is planted.
- * Seen once (Blended at 5 % of 6000 made pictures: origins 0.14, and 0.42 of the lower part); of the attacked label of seven CIFAR-10
- * victims the lower part comes from 1.1 times as many labels at most. Not where many labels are attacked: under all-to-all a
- * label's planted rows come from one other. Nor of `sce`, which takes rows of large loss, as the paper has it.
+ * Which part of an attacked label is planted. As a rule the one that loses more of its margin. But a net may know a
+ * class by channels that no other label needs, and its trigger by none such: limits then cost the class's own rows
+ * their label, and planted ones keep it. A class's own rows fall to the few labels that look like it; planted ones come
+ * from many. So where the upper part is more than this share of the rows, and the lower one comes from more than so
+ * many times as many labels, the lower one is planted. Seen once (Blended at 5 % of 6000 made pictures: origins 0.14,
+ * and 0.42 of the lower part); of the attacked label of seven CIFAR-10 victims the lower part comes from 1.1 times as
+ * many labels at most. Not where many labels are attacked: under all-to-all a label's planted rows come from one other.
+ * Nor of `sce`, which takes rows of large loss, as the paper has it.
  */
 const REVERSED = { share: 0.5, origins: 2 };
 /**
