@@ -1,5 +1,6 @@
-// What the default does on small made sets: pictures of ten shapes, five attacks, one thin victim an attack and seed;
-// prints one JSON line each: the victim, the verdict, the suspects beside the ground truth, and what is returned.
+// What the default does on small made sets: pictures of ten shapes, three attacks on class 0, two of them at two rates, a
+// thin victim for each and every seed; prints one JSON line each: the victim, the verdict, the suspects beside the ground
+// truth, and what is returned.
 //
 //   node bench/made-attacks.mjs [--rows 4000] [--first 1] [--seeds 3] [--width 8]
 import { parseArgs } from 'node:util';
@@ -25,7 +26,7 @@ const [rows, first, width] = [args.rows, args.first, args.width].map(Number);
 for (let seed = first; seed < first + Number(args.seeds); seed++) {
   for (const [attack, rate] of ATTACKS) {
     const pair = await loadDatasetPair('synthetic', { train: rows, test: 1000, seed });
-    const set = await poison(pair, { attack, rate, seed }, { device: 'cpu' });
+    const set = await poison(pair, { attack, rate, target: 0, seed }, { device: 'cpu' });
     const settings = { width, epochs: 8, batchSize: 64, learningRate: 0.05, schedule: 'triangular', seed };
     const { model } = await train(set.train, set, { ...settings, cropPadding: 0, flip: false });
     const before = await evaluate(model, set);

@@ -151,9 +151,12 @@ export class Model implements Disposable {
   }
 
   /**
-   * The features, rows × featureCount, row by row, whitened over these rows: centred, and along a direction of variance
-   * λ of variance λ / (λ + 0.1 · mean λ), so that the difference of two groups' means is Fisher's discriminant between
-   * them. ERR_MODEL, ERR_DATA when the data do not fit or have no row, ERR_NUMERIC for features that are not finite.
+   * The features, rows × featureCount, row by row, whitened over these rows: centred, and a direction whose
+   * variance was λ has λ / (λ + 0.1 · mean λ), so that the difference of two groups' means is Fisher's discriminant
+   * between them.
+   *
+   * @throws PadFtError ERR_MODEL or ERR_DATA when the data do not fit or have no row, ERR_NUMERIC for features that are
+   * not finite, ERR_OOM, ERR_ABORTED
    */
   async whitenedFeatures(data: Dataset, options: EvaluationOptions = {}): Promise<Float32Array> {
     this.#checkFit(data);

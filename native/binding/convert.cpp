@@ -212,9 +212,9 @@ Napi::Error coded(Napi::Env env, const char* code, const std::string& text) {
 }
 
 bool speaks_of_memory(const std::string& text) {
-  // The last three are cuBLAS's and cuDNN's, which swallow the allocator's own error.
-  constexpr const char* kWords[] = {"out of memory", "can't allocate memory", "not enough memory",
-                                    "ALLOC_FAILED",  "ALLOCATION_FAILED",     "unable to find an engine"};
+  // The last two are cuBLAS's and cuDNN's, which swallow the allocator's own error.
+  constexpr const char* kWords[] = {"out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED",
+                                    "ALLOCATION_FAILED"};
   return std::any_of(std::begin(kWords), std::end(kWords),
                      [&](const char* words) { return text.find(words) != std::string::npos; });
 }

@@ -32,7 +32,7 @@ struct MemoryUse {
 /// CPU: the process's resident set. CUDA: bytes of live tensors. `reset` starts the peak anew.
 MemoryUse memory_use(at::Device device, bool reset);
 
-/// One small forward and backward; milliseconds.
+/// An epoch of a few rows; milliseconds.
 double self_test(at::Device device);
 
 }  // namespace padft

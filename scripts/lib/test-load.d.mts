@@ -6,7 +6,7 @@ export type TestLoadAnswer =
       readonly runtime: RuntimeInfo;
       /** Every libtorch, OpenMP, BLAS and CUDA library the process had mapped. */
       readonly libraries: readonly string[];
-      /** Of the forward and backward pass; null when no device was asked for. */
+      /** Of the short training; null when no device was asked for. */
       readonly milliseconds: number | null;
     }
   | { readonly ok: false; readonly error: string };

@@ -3,7 +3,7 @@ import { lastLine, runCommand } from './run-command.mjs';
 
 /**
  * Loads an addon in a child process, so that a crash or a hang there is an answer and not the end of the caller.
- * With a device it also runs one forward and backward pass on it. Types are in test-load.d.mts.
+ * With a device it also trains for an epoch of a few rows on it. Types are in test-load.d.mts.
  */
 export async function testLoad(addon, { device = null, timeoutMs = 120_000, env = process.env } = {}) {
   const script = fileURLToPath(new URL('test-load-child.mjs', import.meta.url));

@@ -95,8 +95,8 @@ export const DEFENSE_GROUP: SettingGroup<DefenseSettings> = {
   fields: {
     holdout: { help: 'held-out rows the stages are compared on; 0 returns the last stage in any case' },
     maxAccDrop: { help: 'most accuracy a stage may lose on them, as a fraction' },
-    accuracyPrice: { help: 'points of suspects that a point of their accuracy must buy, where bounds are fitted' },
-    gatePrice: { help: 'the same where the stage to return is chosen' },
+    accuracyPrice: { help: 'points of suspects that a point of held-out accuracy must buy where bounds are fitted' },
+    gatePrice: { help: 'points of suspects that a point of held-out accuracy must buy where a stage is chosen' },
     rejudge: {
       help: 'times at most that the suspects are found again by the fitted bounds, and those fitted again; 0 is off',
     },

@@ -9,7 +9,7 @@ export function formatDoctor(report: DoctorReport): string {
     section('libtorch, in search order', report.libtorch.map(candidateLine)),
     section('Addon', addonLines(report.addon)),
     ...(report.runtime === null ? [] : [section('Runtime', runtimeLines(report))]),
-    ...(report.devices.length === 0 ? [] : [section('One forward and backward pass', report.devices.map(deviceLine))]),
+    ...(report.devices.length === 0 ? [] : [section('A short training', report.devices.map(deviceLine))]),
     verdict(report),
   ];
   return `${sections.join('\n\n')}\n`;

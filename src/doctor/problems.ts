@@ -114,7 +114,7 @@ function deviceProblems({ devices, runtime }: Findings): DoctorProblem[] {
       device === 'cpu'
         ? 'Run `npm run build`; if it fails again, please report it with the output of `npm run doctor`.'
         : `Check the driver with nvidia-smi, or run on the CPU with --device cpu.`;
-    return [error(`A forward and backward pass on ${device} failed: ${why}`, todo)];
+    return [error(`A short training on ${device} failed: ${why}`, todo)];
   });
   if (runtime?.cudaBuilt && runtime.cudaDevices.length === 0) {
     const why = runtime.cudaProblem ? `: ${runtime.cudaProblem}` : '';

@@ -48,7 +48,7 @@ export interface AddonReport {
   readonly libraries: readonly string[];
 }
 
-/** One forward and backward pass, in a child process with a time limit. */
+/** An epoch of a few rows, in a child process with a time limit. */
 export interface DeviceTrial {
   /** `cpu` or `cuda:0`. */
   readonly device: string;

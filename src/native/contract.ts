@@ -514,7 +514,7 @@ export interface NativeAddon {
   models(): ModelDescription[];
   setThreads(count: number): void;
   memory(device: NativeDevice, resetPeak: boolean): MemoryInfo;
-  /** One forward and backward on the device; resolves to the milliseconds it took. */
+  /** An epoch of a few rows on the device; resolves to the milliseconds it took. */
   selfTest(device: NativeDevice): NativeJob<number>;
   createDataset(images: Uint8Array, labels: Int32Array, shape: DatasetShape, device: NativeDevice): NativeDataset;
   createModel(name: string, options: ModelOptions): NativeModel;

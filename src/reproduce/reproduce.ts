@@ -125,8 +125,8 @@ export async function reproduce(options: ReproduceOptions, context: ReproduceCon
       return { ...group, out, adoptFrom: victims, dataPlace, keepModels, precision, command };
     });
   // Before hours of training, not after them.
-  const [absent] = await absentData(tasks, options);
-  if (absent !== undefined) throw absent;
+  const absent = await absentData(tasks, options);
+  if (absent !== null) throw absent;
   say({ type: 'grid', ...standing() });
   let files = await writeReport(store.out, grid, tables, known);
   const report = async (group: CellGroup, failed: readonly CellFailure[]) => {
@@ -180,7 +180,8 @@ export async function planReproduction(options: ReproduceOptions): Promise<Repro
     return { name: group.victim.name, trains: group.trains, units, seconds: units / perSecond };
   });
   const units = estimates.reduce((sum, group) => sum + group.units, 0);
-  const problems = (await absentData(pending, options)).map(({ code, message }) => `${code}: ${message}`);
+  const absent = await absentData(pending, options);
+  const problems = absent === null ? [] : [`${absent.code}: ${absent.message}`];
   return { cells, groups: estimates, units, seconds: units / perSecond, throughput, problems };
 }
 
@@ -199,24 +200,32 @@ function prepare(options: ReproduceOptions): Prepared {
   return { grid, tables, groups: groupCells(tables), store };
 }
 
-/** A folder a scale: the tables of one have the names of another's. */
-function defaultFolder({ grid, scale = 'paper' }: ReproduceOptions): string {
+/**
+ * A folder a scale: the tables of one have the names of another's.
+ *
+ * @internal Exported for its test.
+ */
+export function defaultFolder({ grid, scale = 'paper' }: Pick<ReproduceOptions, 'grid' | 'scale'>): string {
   return grid === undefined ? `reproduction-${scale}` : 'reproduction';
 }
 
-/** The data sets that pending cells need and that are not there, with what to do. */
-async function absentData(groups: readonly CellGroup[], { dataPlace }: ReproduceOptions): Promise<PadFtError[]> {
+/** What to say of data sets that pending cells need and that are not there; null where all are. */
+async function absentData(groups: readonly CellGroup[], { dataPlace }: ReproduceOptions): Promise<PadFtError | null> {
   const names = new Set(groups.flatMap(({ victim }) => (victim.available ? [victim.dataset] : [])));
-  const absent: PadFtError[] = [];
+  const absent: { readonly name: string; readonly error: PadFtError }[] = [];
   for (const name of names) {
     const source: DatasetSource<object> = DATASETS[name];
     await source.locate?.(given(dataPlace ?? {})).catch((error: unknown) => {
       if (!(error instanceof PadFtError) || error.code !== 'ERR_FILE_MISSING') throw error;
-      const others = names.size > 1 ? `. \`--datasets\` with the others leaves ${name} out` : '';
-      absent.push(new PadFtError(error.code, `${error.message}${others}`, { details: error.details, cause: error }));
+      absent.push({ name, error });
     });
   }
-  return absent;
+  const others = [...names].filter((name) => absent.every((it) => it.name !== name));
+  if (absent.length === 0) return null;
+  const said = absent.map(({ error }) => error.message);
+  if (others.length > 0) said.push(`or leave out the cells of other data sets than ${others.join(', ')}`);
+  const details = { missing: absent.map(({ name }) => name) };
+  return new PadFtError('ERR_FILE_MISSING', said.join('; '), { details, cause: absent[0]?.error });
 }
 
 /** A device without a job of its own would stand idle. ERR_OPTION */

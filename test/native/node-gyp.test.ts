@@ -2,7 +2,7 @@
  * `node-gyp rebuild` end to end. It empties the project's build/ first, where the tests beside this one have their
  * addon, and it would compile everything anew: so it runs in a folder that holds this binding.gyp and links to the
  * rest. The delegate follows the links, finds the project's own build up to date, and copies it where node-gyp wants
- * it. With PAD_FT_TEST_NODE_GYP=compile, as .ci/run has it, the folder holds copies instead: everything is compiled, in
+ * it. With PAD_FT_TEST_NODE_GYP=compile the folder holds copies instead: everything is compiled, in
  * minutes.
  */
 

@@ -19,8 +19,8 @@ test('what an older card does not say is what was in effect then, not a default 
   const card = await readCard(join(RESULTS, '2026-11-22-h100/cifar10-w16-badnets10.card.json'));
   const settings = card.config.defenses.map((defense) => defense.settings);
   expect(settings.map(({ preset }) => preset)).toContain('default');
-  for (const { purify, accuracyPrice } of settings) {
-    expect([purify.pool, purify.limits, accuracyPrice]).toEqual([0, 'observed', 0]);
+  for (const { purify, accuracyPrice, gatePrice } of settings) {
+    expect([purify.pool, purify.limits, accuracyPrice, gatePrice]).toEqual([0, 'observed', 0, 0]);
   }
 });
 

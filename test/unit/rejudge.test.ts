@@ -101,6 +101,18 @@ describe('suspects found again', () => {
     expect(found).toMatchObject({ heldOut, score, order, correct });
   });
 
+  it('are named for what they are where stage 1 took the part that loses less', async () => {
+    const one = await stageOne(4.5);
+    const [first, ...others] = one.found.labels;
+    const turned = { ...first, reversed: true } as (typeof one.found.labels)[number];
+    const found = { ...one.found, labels: [turned, ...others] };
+    const { verdict, labels } = await again({ ...one, found }, boundedBy((row) => (isPlanted(row) ? 2 : 0)).bounded);
+    expect(labels[0]).toMatchObject({ reversed: true, plantedShare: 0.25 });
+    expect(verdict.text).toBe(
+      'label 0: 25 % of its rows look planted, by limits those that lose less of their margin: they come from more labels',
+    );
+  });
+
   it('stay where the bounds tell the parts no further apart, or hardly a row', async () => {
     const one = await stageOne(8);
     for (const drop of [

@@ -36,6 +36,7 @@ import { reproduce } from '../../src/reproduce/index.js';
 import { judgementKey } from '../../src/reproduce/judgement.js';
 import { markdownTable } from '../../src/reproduce/markdown.js';
 import { PAPER_TABLE_3, paperFigure } from '../../src/reproduce/paper-figures.js';
+import { defaultFolder } from '../../src/reproduce/reproduce.js';
 import { SCALE_NAMES, SCALES, type ScaleName } from '../../src/reproduce/scales.js';
 import { CellStore } from '../../src/reproduce/store.js';
 import { plot, styleOf } from '../../src/reproduce/svg.js';
@@ -636,6 +637,14 @@ test('a purification depends on what its purifier reads', () => {
     const [off, on] = [false, true].map((sharpen) => purifyBasis({ ...PRESETS.default.purify, purifier, sharpen }));
     expect(isDeepStrictEqual(off, on), purifier).toBe(!reads);
   }
+});
+
+test('tables of one scale do not replace those of another', () => {
+  expect(SCALE_NAMES.map((scale) => defaultFolder({ scale }))).toEqual(
+    SCALE_NAMES.map((name) => `reproduction-${name}`),
+  );
+  expect(defaultFolder({})).toBe('reproduction-paper');
+  expect(defaultFolder({ grid: paperGrid('smoke') })).toBe('reproduction');
 });
 
 test('scores are shared by defences that score alike, and what a verdict decides about them counts', () => {

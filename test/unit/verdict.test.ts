@@ -168,13 +168,15 @@ describe('the verdict', () => {
   });
 
   describe('of which part is planted', () => {
-    // The upper part falls to one label, the lower one to so many.
-    const madeOf = (group: Group, { many = 9, others = [] as readonly Group[] } = {}) => {
+    // The lower part falls to the nine other labels in turn, or to these; the upper one to one of them, or to these.
+    const NINE = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+    const madeOf = (group: Group, { lower = NINE, upper = [0], others = [] as readonly Group[] } = {}) => {
       const groups = [group, ...others, ...new Array<Group>(9 - others.length).fill(CLEAN)];
       const made = madeScores(groups, { seed: 3 });
-      const alternative = made.labels.map(
-        (label, row) => (label + 1 + (made.planted[row] ? 0 : row % many)) % made.classes,
-      );
+      const alternative = made.labels.map((label, row) => {
+        const to = made.planted[row] ? upper : lower;
+        return (label + 1 + (to[row % to.length] as number)) % made.classes;
+      });
       return { ...made, scores: { ...made.scores, alternative } };
     };
     const rowsOf = (made: ReturnType<typeof madeOf>, planted: boolean) =>
@@ -215,9 +217,21 @@ describe('the verdict', () => {
       expect(found.score.slice(600)).toEqual(before.slice(600));
     });
 
+    it('asks of the lower part twice as many labels', async () => {
+      // Of 200 rows about three in five and two in five, and a few of a third label: 2.1 labels.
+      const made = madeOf(most, { lower: [...new Array<number>(12).fill(0), ...new Array<number>(8).fill(1), 2] });
+      const { labels } = await judge(made.scores, made.labels, made.classes, SETTINGS);
+      expect((labels[0]?.lowerOrigins ?? 0) / (labels[0]?.origins ?? 1)).toBeGreaterThan(2);
+      expect((labels[0]?.lowerOrigins ?? 0) / (labels[0]?.origins ?? 1)).toBeLessThan(2.6);
+      expect(labels[0]?.reversed).toBe(true);
+    });
+
     it.each([
       ['the upper one is the smaller', madeOf({ clean: 400, planted: 200 }), SETTINGS],
-      ['both come from few', madeOf(most, { many: 2 }), SETTINGS],
+      // Perplexities: 0.6 and 0.4 make 1.96 labels.
+      ['both come from few', madeOf(most, { lower: [0, 0, 0, 1, 1] }), SETTINGS],
+      // As under SIG at 5 % of CIFAR-10.
+      ['it comes from half of the labels', madeOf(most, { upper: [0, 1, 2, 3, 4] }), SETTINGS],
       ['many labels are attacked', madeOf(most, { others: [most, most] }), SETTINGS],
       ['the lower one is a handful of rows', madeOf({ clean: 9, planted: 400, at: 20 }), SETTINGS],
       ['rows of large loss are meant, as the paper has it', madeOf(most), { ...SETTINGS, purifier: 'sce' as const }],
@@ -286,6 +300,13 @@ describe('the verdict', () => {
     expect(nine.labels[1]).toMatchObject({ attacked: false, plantedShare: 0 });
     expect(nine.suspects).toEqual([]);
     expect((await judged([CLEAN, { clean: 110, planted: 10, at: 20 }])).suspects).toHaveLength(10);
+  });
+
+  it('stops between labels when it is told to', async () => {
+    const { scores, labels, classes } = madeScores([CLEAN, CLEAN]);
+    await expect(judge(scores, labels, classes, SETTINGS, AbortSignal.abort())).rejects.toMatchObject({
+      code: 'ERR_ABORTED',
+    });
   });
 
   it('is not given by scores that say nothing about planting', async () => {

@@ -44,8 +44,10 @@ export function define(command: Command, run: Run): void {
       const context = { ...runContext(session, 'classes'), precision: compute.precision };
       const found = await inspect(model, settings, context);
       session.progress.end();
-      const told = `given the model alone; ${costText(found.costs)}`;
-      session.output.result({ model: path, ...found }, `${chart(found)}\n\n${found.text}\n${told}`);
+      const told = [`given the model alone; ${costText(found.costs)}`];
+      const unsettled = found.labels.some(({ steps }) => steps >= settings.steps);
+      if (unsettled) told.push(`next: --steps ${2 * settings.steps}, for margins that settle`);
+      session.output.result({ model: path, ...found }, `${chart(found)}\n\n${[found.text, ...told].join('\n')}`);
       return undefined;
     }),
   );

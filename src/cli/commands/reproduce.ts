@@ -45,7 +45,7 @@ Examples:
 interface Flags extends Omit<ComputeFlags, 'device'> {
   readonly scale?: ScaleName;
   readonly grid?: string;
-  readonly out: string;
+  readonly out?: string;
   readonly victims?: readonly string[];
   readonly datasets?: readonly string[];
   readonly attacks?: readonly string[];
@@ -75,9 +75,7 @@ export function define(command: Command, run: Run): void {
       parseWords,
     )
     .option('--seeds <numbers>', 'one victim for each (default: 0)', parseNumbers)
-    .addOption(
-      new Option('--out <folder>', 'where everything is kept (default: reproduction-SCALE, with --grid reproduction)'),
-    )
+    .option('--out <folder>', 'where everything is kept (default: reproduction-SCALE, with --grid reproduction)')
     .option(
       '--victims <folder>',
       'look here for victims that `pad-ft train` made (not of wanet, poisoned batch by batch); may be repeated',

@@ -35,7 +35,7 @@ import {
 const EXAMPLES = `
 Writes victim.safetensors and, last, training.json. checkpoint.safetensors is written after every epoch (less often when
 that costs too much time) and removed at the end: Ctrl-C finishes the batch and leaves it, and --resume continues from it
-to the very bytes of an undisturbed run. A folder that holds a training already is refused without either that or
+on the CPU to the very bytes of an undisturbed run. A folder that holds a training already is refused without either that or
 --overwrite.
 
 Examples:

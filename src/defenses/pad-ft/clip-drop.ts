@@ -35,7 +35,7 @@ export async function scoreByClipDrop(input: PurifyInput): Promise<RowScores> {
   // The very cleanest rows, wherever D_c is drawn from afterwards: bounds separate by what the plainest images do not need.
   const cleanest = { ...settings, pool: 0 };
   for (let round = 0; round < settings.rounds; round++) {
-    const rows = (await selectRows({ ...scores, judged: null }, labels, data.classes, cleanest)).purified;
+    const { purified: rows } = await selectRows({ ...scores, judged: null }, labels, data.classes, cleanest);
     using purified = await data.subset(rows, quiet);
     const fitted = await clip({
       model: bounded,

@@ -72,7 +72,14 @@ export async function padFt(
   try {
     // Stage 1: which rows are clean, which look planted.
     const scores = context.scores ?? (await watch.measure('purify', () => scoreRows(victim, data, settings, context)));
-    const found = await selectRows(scores, data.labels(), data.classes, settings.purify, holdOf(settings));
+    const found = await selectRows(
+      scores,
+      data.labels(),
+      data.classes,
+      settings.purify,
+      holdOf(settings),
+      context.signal,
+    );
     const first = context.purified === undefined ? found : withPurified(found, context.purified);
     requireEveryLabel(first.purified, data);
     const evaluation = stageEvaluation(context, 'clip');
@@ -223,7 +230,7 @@ export async function purify(
   context: DefenseContext = {},
 ): Promise<Purification> {
   const scores = context.scores ?? (await scoreRows(victim, data, settings, context));
-  return await selectRows(scores, data.labels(), data.classes, settings.purify, holdOf(settings));
+  return await selectRows(scores, data.labels(), data.classes, settings.purify, holdOf(settings), context.signal);
 }
 
 /**

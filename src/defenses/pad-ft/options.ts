@@ -121,12 +121,14 @@ export interface PadFtSettings {
   readonly maxAccDrop: number;
   /**
    * Stage 2: one point of held-out accuracy may be spent only for at least this many points fewer suspects that keep their
-   * label. 0 spends whatever `maxAccDrop` allows.
+   * label; 0 … 1e6. 0 spends whatever `maxAccDrop` allows.
    */
   readonly accuracyPrice: number;
   /**
-   * The gate: the same where stages are compared. Less than stage 2's under `default`: the victim was trained on the
-   * held-out rows, and what a new classifier loses there is in part what the old one had remembered.
+   * The gate: so many points fewer suspects that keep their label a point of held-out accuracy must buy, where stages are
+   * compared; 0 … 1e6. 0 takes the fewest suspects that `maxAccDrop` allows. Less than stage 2's under `default`: the
+   * victim was trained on the held-out rows, and what a new classifier loses there is in part what the old one had
+   * remembered.
    */
   readonly gatePrice: number;
   /**

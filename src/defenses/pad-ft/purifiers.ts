@@ -24,7 +24,7 @@ export interface ScoredSize {
 /** Scores and features. */
 const TWICE = (_: unknown, { rows }: ScoredSize) => 2 * rows;
 
-/** The features of every row; `either` asks for them again where extrapolated limits are taken. */
+/** The features of every row; under `either` again where extrapolated limits accuse many labels. */
 function sharpeningUnits({ sharpen }: PurifySettings, rows: number): number {
   return sharpen ? rows : 0;
 }

@@ -19,8 +19,8 @@ import {
 
 /**
  * A purifier's is raised when the same settings score, judge or choose rows otherwise than before (all of them, where
- * `judge` or `selectRows` do so for all): no cached result of a defence, a detector or a method that purifies by it is
- * taken over then.
+ * `judge` or `selectRows` do so for all; other words for the same choice are no reason): no cached result of a defence,
+ * a detector or a method that purifies by it is taken over then.
  */
 const PURIFY_REVISIONS: Readonly<Record<PurifierName, number>> = {
   'cross-label': 4,
@@ -40,7 +40,10 @@ export function purifyBasis(settings: PurifySettings): { readonly revision: numb
 
 /** What stage 1 hands on: the purified set, the suspects, and what it says about the training set. */
 export interface Purification {
-  /** One a row of the training set; smaller is cleaner. Means nothing where `eligible` is 0. */
+  /**
+   * One a row of the training set; smaller is cleaner: turned round where a label is `reversed`. Means nothing where
+   * `eligible` is 0.
+   */
   readonly score: Float32Array;
   /** Rows that may be kept, of those alone D_c is made: those the victim classifies as labelled, or all of them (sce). */
   readonly eligible: Uint8Array;
@@ -157,7 +160,7 @@ export function scoringPrecision({ victim, evaluation }: Pick<PurifyInput, 'vict
  * their margin. One pass over a sample for the ranges (three where limits are extrapolated) and one scoring pass a
  * statistic, and one as it is. With `either` the extrapolated limits too, where the observed ones show no label by
  * themselves or three and more, and where many labels are attacked by them once again, measured on rows that look
- * clean. With `sharpen` one pass more for the features, of either kind of limits that is asked for a verdict. No
+ * clean. With `sharpen` one pass more for the features, and another where extrapolated limits accuse many labels. No
  * gradient, no clean data, no guess of the target. With `auto` all passes are in bfloat16 where that is fast: what is
  * scored are differences, and the verdict is drawn from thousands of them.
  */
@@ -199,19 +202,18 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   const sharpened = (scores: RowScores) => sharpen(scores, { ...input, evaluation });
   using measured = await measureOn(eligible);
   if (settings.limits !== 'either') return await sharpened(await under(settings.limits, measured));
-  const judged = async (scores: RowScores) => await judge(scores, labels, data.classes, settings);
-  const calledBy = async (scores: RowScores) => (await judged(scores)).verdict.attacked.length;
+  const judgementOf = async (scores: RowScores) =>
+    await judge(scores, labels, data.classes, settings, evaluation.signal);
+  const calledBy = async (scores: RowScores) => (await judgementOf(scores)).verdict.attacked.length;
   const plain = await under('observed', measured);
   const plainly = await calledBy(plain);
-  const byFeatures = await sharpened(plain);
-  const calledThen = byFeatures === plain ? plainly : await calledBy(byFeatures);
-  // Features are there to show more. They could show fewer: spreads are judged beside those of the other labels.
-  const [observed, called] = calledThen < plainly ? [plain, plainly] : [byFeatures, calledThen];
+  const observed = await sharpened(plain);
+  const called = observed === plain ? plainly : await calledBy(observed);
   // Extrapolated limits are there for triggers in every label, of which the observed ones may show none, or a few by their
   // features: a label or two that stand out by the limits alone are an attack on those.
   if (data.classes < MANY_LABELS || (plainly > 0 && called < MANY_LABELS)) return observed;
   const first = await under('extrapolated', measured);
-  const found = await judged(first);
+  const found = await judgementOf(first);
   const { attacked } = found.verdict;
   if (attacked.length < MANY_LABELS) {
     return called > 0 || attacked.length === 0 ? observed : { ...observed, unsure: attacked };
@@ -220,7 +222,7 @@ export async function scoreCrossLabel(input: PurifyInput): Promise<RowScores> {
   // be, the limits are the tighter ones of clean images, and labels that hardly stood apart do.
   using clean = await measureOn(likelyClean(eligible, labels, found));
   const again = await under('extrapolated', clean);
-  const still = new Set((await judged(again)).verdict.attacked);
+  const still = new Set((await judgementOf(again)).verdict.attacked);
   const extrapolated = await sharpened(attacked.every((label) => still.has(label)) ? again : first);
   return (await calledBy(extrapolated)) >= called ? extrapolated : observed;
 }
@@ -351,8 +353,9 @@ export async function selectRows(
   classes: number,
   settings: PurifySettings,
   hold: HoldOut = { count: 0, seed: 0 },
+  signal?: AbortSignal,
 ): Promise<Purification> {
-  const judgement = await judge(scores, labels, classes, settings);
+  const judgement = await judge(scores, labels, classes, settings, signal);
   const { doubted, probability, score, labels: verdicts, suspects, verdict } = judgement;
   const correct = correctRows(scores.victim, labels);
   const candidates = Uint8Array.from(scores.eligible);

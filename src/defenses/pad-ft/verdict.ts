@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { counted } from '../../formats/plural.js';
+import { throwIfAborted } from '../../native/job.js';
 import {
   interquartileRange,
   robustZ,
@@ -52,7 +53,10 @@ export interface LabelVerdict {
   readonly origins?: number | null | undefined;
   /** The same of the lower part's rows. */
   readonly lowerOrigins?: number | null | undefined;
-  /** True where the lower part is the planted one (`REVERSED`): suspects and `plantedShare` are of that. Else left out. */
+  /**
+   * True where stage 1 takes the lower part for the planted one (`REVERSED`): suspects and `plantedShare` are of that,
+   * unless `rejudged`. Else left out.
+   */
   readonly reversed?: boolean | undefined;
   /** Left out where the features were not asked, or show no two parts. */
   readonly sharpened?: Sharpened | undefined;
@@ -130,7 +134,9 @@ const TOGETHER = { separation: 1 / 2.8, gain: 2 };
  * many times as many labels, the lower one is planted. Seen once (Blended at 5 % of 6000 made pictures: origins 0.14,
  * and 0.42 of the lower part); of the attacked label of seven CIFAR-10 victims the lower part comes from 1.1 times as
  * many labels at most. Not where many labels are attacked: under all-to-all a label's planted rows come from one other.
- * Nor of `sce`, which takes rows of large loss, as the paper has it.
+ * Nor of `sce`, which takes rows of large loss, as the paper has it. A clean-label attack on most of a class, whose
+ * planted rows are the class's own, could be turned round wrongly if those fell to one or two labels: SIG's at 5 % come
+ * from 0.54 of them.
  */
 const REVERSED = { share: 0.5, origins: 2 };
 /**
@@ -151,10 +157,12 @@ export async function judge(
   labels: Int32Array,
   classes: number,
   settings: PurifySettings,
+  signal?: AbortSignal,
 ): Promise<Judgement> {
   const { judged, score } = scores;
   const groups = rowsByLabel(labels, classes, judged ?? scores.eligible);
-  const counts = rowsByLabel(labels, classes).map((rows) => rows.length);
+  const counts = new Array<number>(classes).fill(0);
+  for (const label of labels) counts[label] = (counts[label] as number) + 1;
   const values = groups.map((rows) => rows.map((row) => score[row] as number));
   const spreads = values.map((group) => (group.length < 8 ? 0 : interquartileRange(group)));
   const enough = groups.map((rows) => judged !== null && rows.length >= LEAST_ROWS);
@@ -164,11 +172,12 @@ export async function judge(
   const suspects: Suspect[] = [];
   const fits: LabelFit[] = [];
   for (const [label, rows] of groups.entries()) {
-    fits.push(
-      fitLabel(rows, values[label] as number[], enough[label] as boolean, scores.alternative, classes, settings),
-    );
+    const mixture = enough[label] ? twoComponentMixture(values[label] as number[]) : null;
+    fits.push(splitLabel(rows, values[label] as number[], mixture, { likely: scores.alternative, classes, settings }));
+    if (mixture === null) continue;
     // A fit of thousands of rows takes tens of milliseconds: in between the process answers.
-    if (enough[label]) await nextTurn();
+    await nextTurn();
+    throwIfAborted(signal);
   }
   const apart = (label: number) => scores.sharpened?.get(label)?.taken === true;
   const alike = fits.filter(({ beyond }, label) => beyond(CORROBORATED) || apart(label)).length;
@@ -249,15 +258,20 @@ interface LabelFit extends Pick<LabelVerdict, 'separation' | 'gain' | 'origins' 
   readonly beyond: (least: { readonly separation: number; readonly gain: number }) => boolean;
 }
 
-function fitLabel(
+interface LabelContext {
+  /** `RowScores.alternative`, of every row. */
+  readonly likely: Int32Array;
+  readonly classes: number;
+  readonly settings: PurifySettings;
+}
+
+/** The parts of a label with these rows, and their scores, by a mixture fitted to those. */
+function splitLabel(
   rows: readonly number[],
   values: readonly number[],
-  enough: boolean,
-  alternative: Int32Array,
-  classes: number,
-  settings: PurifySettings,
+  mixture: TwoComponentMixture | null,
+  { likely, classes, settings }: LabelContext,
 ): LabelFit {
-  const mixture = enough ? twoComponentMixture(values) : null;
   const posteriors = mixture === null ? [] : values.map((value) => mixture.posterior(value));
   const upper = rows.filter((_, i) => (posteriors[i] ?? 0) >= settings.suspectPosterior);
   const lower = rows.filter((_, i) => 1 - (posteriors[i] ?? 1) >= settings.suspectPosterior);
@@ -265,8 +279,8 @@ function fitLabel(
   const gain = mixture === null ? null : mixture.bicGain / rows.length;
   return {
     ...{ mixture, upper, lower, separation, gain },
-    origins: originsOf(upper, alternative, classes),
-    lowerOrigins: originsOf(lower, alternative, classes),
+    origins: originsOf(upper, likely, classes),
+    lowerOrigins: originsOf(lower, likely, classes),
     beyond: (least) =>
       (separation ?? 0) > least.separation * settings.verdictSeparation &&
       (gain ?? 0) > least.gain * settings.verdictGain &&
@@ -320,8 +334,9 @@ function summarise(labels: readonly LabelVerdict[], closest: readonly number[], 
   const sentences =
     attacked.length === 0
       ? [small.length < labels.length ? 'no evidence of a backdoor' : 'no verdict: nothing could be judged']
-      : attacked.map(({ label, plantedShare, reversed }) => {
-          const which = reversed ? ', those that lose less of their margin: they come from more labels' : '';
+      : attacked.map(({ label, plantedShare, reversed, rejudged }) => {
+          const by = rejudged === undefined ? 'those' : 'by limits those';
+          const which = reversed ? `, ${by} that lose less of their margin: they come from more labels` : '';
           return `label ${label}: ${(100 * plantedShare).toFixed(0)} % of its rows look planted${which}`;
         });
   for (const label of near) {
