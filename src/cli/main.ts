@@ -70,6 +70,7 @@ async function makeProgram(argv: readonly string[], run: Run): Promise<Command> 
     .helpOption('-h, --help', 'print help')
     .helpCommand('help [command]', 'print help for a command')
     .showHelpAfterError('Run the command with --help for its options and examples.')
+    .configureHelp({ helpWidth: process.stdout.columns ?? 100, minWidthToWrap: 30 })
     .exitOverride()
     .addHelpText('after', INTRODUCTION);
   for (const { name, summary, load } of COMMANDS) {

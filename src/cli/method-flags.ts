@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Help } from 'commander';
 import { METHOD_NAMES, METHODS, type MethodName, type PlannedMethod, planMethod } from '../defenses/methods/index.js';
 import type { Method } from '../defenses/methods/method.js';
 import { PadFtError } from '../errors.js';
@@ -21,6 +21,32 @@ function groupOf(name: MethodName): SettingGroup<object> {
 export function addMethodFlags(command: Command): Command {
   for (const name of METHOD_NAMES) addSettings(command, groupOf(name), { default: METHODS[name].defaults as object });
   return command;
+}
+
+/** Help of the method that `--method` names, and no other's flags. `own` are the groups of PAD-FT, `alone` its flags besides. */
+export function helpByMethod(
+  command: Command,
+  own: readonly SettingGroup<object>[],
+  alone: readonly string[],
+): Command {
+  const help = new Help();
+  return command
+    .configureHelp({
+      ...command.configureHelp(),
+      visibleOptions(shown) {
+        const { method } = shown.opts<{ readonly method: string }>();
+        const isRival = (METHOD_NAMES as readonly string[]).includes(method);
+        const others = METHOD_NAMES.filter((name) => name !== method).map((name) => groupOf(name).heading);
+        const hidden = new Set([...others, ...(isRival ? own.map(({ heading }) => heading) : [])]);
+        return help
+          .visibleOptions(shown)
+          .filter(
+            ({ long, helpGroupHeading = '' }) =>
+              !hidden.has(helpGroupHeading) && !(isRival && alone.includes(long ?? '')),
+          );
+      },
+    })
+    .addHelpText('afterAll', '\nThe flags of another method: pad-ft defend --method NAME --help.');
 }
 
 /**

@@ -74,6 +74,25 @@ describe('help', () => {
     }
   });
 
+  it('defend shows the flags of the method that is named, and of no other', async () => {
+    const helpOf = async (...flags: readonly string[]) =>
+      (await padFt(['defend', ...flags, '--help'], { env: NO_ADDON })).stdout;
+    const flagsOf = (text: string) => new Set(text.match(/(?<=^ {2})--[\w-]+(?=[ .])/gm));
+    const own = flagsOf(await helpOf());
+    for (const flag of ['--preset', '--holdout', '--purify', '--clip', '--tune']) expect(own).toContain(flag);
+    for (const flag of ['--ft', '--nad', '--mm-bm']) expect(own).not.toContain(flag);
+    const ft = flagsOf(await helpOf('--method', 'ft'));
+    for (const flag of ['--ft', '--clean', '--model']) expect(ft).toContain(flag);
+    for (const flag of ['--preset', '--holdout', '--purify', '--tune', '--nad']) expect(ft).not.toContain(flag);
+    const strip = flagsOf(await helpOf('--method', 'strip'));
+    expect(strip).toContain('--purify');
+    expect(strip).not.toContain('--ft');
+    // Within 100 columns where it is no terminal, but for a word that is longer.
+    for (const line of (await helpOf()).split('\n').filter((it) => it.startsWith('  --'))) {
+      expect(line.length).toBeLessThanOrEqual(100);
+    }
+  });
+
   it('train shows the defaults of the library', async () => {
     const text = (await padFt(['help', 'train'], { env: NO_ADDON })).stdout.replace(/\s+/g, ' ');
     for (const name of ['width', 'epochs', 'schedule', 'momentum'] as const) {

@@ -40,7 +40,14 @@ import { defendWithMethod } from '../defend-by-method.js';
 import { detect, detectorRequest } from '../detect.js';
 import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
-import { addMethodFlags, METHOD_CHOICES, methodRequest, OWN_METHOD, refuseMethodFlags } from '../method-flags.js';
+import {
+  addMethodFlags,
+  helpByMethod,
+  METHOD_CHOICES,
+  methodRequest,
+  OWN_METHOD,
+  refuseMethodFlags,
+} from '../method-flags.js';
 import { addModelFlags, type ModelFlags, openModel } from '../model-flags.js';
 import {
   addComputeFlags,
@@ -65,6 +72,9 @@ Examples:
   $ pad-ft defend --model victim/victim.safetensors --data set --method ft --clean clean-images --out ft
   $ pad-ft defend --model victim/victim.safetensors --data set --method strip --out strip
   $ pad-ft defend --model victim/victim.safetensors --data set --purify.count 1000 --tune.epochs 20 --out quick`;
+
+/** The flags of PAD-FT itself. */
+const OWN_GROUPS = [DEFENSE_GROUP, PURIFY_GROUP, CLIP_GROUP, TUNE_GROUP] as const;
 
 /** What an earlier run may have left. */
 const RESULT = { card: CARD_FILE, others: [DEFENDED, SUSPECTS, SCORES] } as const;
@@ -132,7 +142,7 @@ export function define(command: Command, run: Run): void {
     each((preset) => preset.tune),
     { flip: `as the data set says, paper: ${PRESETS.paper.tune.flip}` },
   );
-  addMethodFlags(command);
+  helpByMethod(addMethodFlags(command), OWN_GROUPS, ['--preset']);
   addOutputFlags(addComputeFlags(command)).action((flags: Flags) =>
     run(async (session) => {
       const work = plan(command, flags);
@@ -162,7 +172,7 @@ function plan(command: Command, flags: Flags): (session: Session, compute: Compu
   if (column?.kind === 'method') {
     refusePreset(command, method);
     if (rounds !== undefined) throw notOf(method, '--rounds');
-    const planned = methodRequest(column.name, { ...flags }, [DEFENSE_GROUP, PURIFY_GROUP, CLIP_GROUP, TUNE_GROUP]);
+    const planned = methodRequest(column.name, { ...flags }, OWN_GROUPS);
     refuseUseOfClean(flags, planned.method.needs.clean);
     return (session, compute) => defendWithMethod(session, compute, flags, planned);
   }
