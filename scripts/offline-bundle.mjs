@@ -42,7 +42,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something is missing on this mach
 const ARCHIVE = 'pad-ft-offline.tar.xz';
 const MAX_MIB = 45;
 const RUNTIME = ['commander', 'cli-table3', 'tar', 'node-addon-api', 'node-api-headers'];
-const ALWAYS = ['dist', 'native', 'cmake', 'scripts', 'bench', 'CMakeLists.txt', 'binding.gyp', 'package.json'];
+const ALWAYS = ['bin', 'dist', 'native', 'cmake', 'scripts', 'bench', 'CMakeLists.txt', 'binding.gyp', 'package.json'];
 const OPTIONAL = ['tsconfig.json', 'README.md', 'LICENSE'];
 const FOR_TESTS = ['src', 'test', 'vitest.config.ts'];
 /** Declarations and maps serve an editor, not a run. */
