@@ -29,7 +29,7 @@ const LEAST_PART = 5;
 /**
  * The upper part must be rows that lose more of their margin than the others do, by this AUROC: a class may well have
  * two kinds of pictures, of which neither is planted, and parts that have nothing to do with the scores are at 0.5. It
- * is no evidence of planting: clean labels are at 0.65 to 0.95, since their rounds start from the scores, too; WaNet's
+ * is no evidence of planting: clean labels are at 0.62 to 0.95, since their rounds start from the scores, too; WaNet's
  * weakest label is at 0.72.
  */
 const LEAST_AGREEMENT = 0.65;
