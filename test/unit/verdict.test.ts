@@ -217,6 +217,11 @@ describe('the verdict', () => {
       expect(found.score.slice(600)).toEqual(before.slice(600));
     });
 
+    it('takes the lower part where the upper one is a third of the rows', async () => {
+      const made = madeOf({ clean: 390, planted: 210 });
+      expect(await suspectsOf(made)).toEqual(rowsOf(made, false));
+    });
+
     it('asks of the lower part twice as many labels', async () => {
       // Of 200 rows about three in five and two in five, and a few of a third label: 2.1 labels.
       const made = madeOf(most, { lower: [...new Array<number>(12).fill(0), ...new Array<number>(8).fill(1), 2] });
@@ -227,7 +232,7 @@ describe('the verdict', () => {
     });
 
     it.each([
-      ['the upper one is the smaller', madeOf({ clean: 400, planted: 200 }), SETTINGS],
+      ['it is few rows, as of one source class', madeOf({ clean: 400, planted: 190 }), SETTINGS],
       // Perplexities: 0.6 and 0.4 make 1.96 labels.
       ['both come from few', madeOf(most, { lower: [0, 0, 0, 1, 1] }), SETTINGS],
       // As under SIG at 5 % of CIFAR-10.
