@@ -23,7 +23,10 @@ export function addMethodFlags(command: Command): Command {
   return command;
 }
 
-/** Help of the method that `--method` names, and no other's flags. `own` are the groups of PAD-FT, `alone` its flags besides. */
+/**
+ * Help of the method that `--method` names, and no other's flags. `own` are the groups of PAD-FT, `alone` its flags
+ * besides.
+ */
 export function helpByMethod(
   command: Command,
   own: readonly SettingGroup<object>[],

@@ -24,7 +24,10 @@ export interface ReproduceOptions extends GridChoice {
   readonly scale?: ScaleName | undefined;
   /** Another grid than the paper's (`readGrid`); it has a scale of its own. */
   readonly grid?: Grid | undefined;
-  /** Where everything is written and found again. Defaults to `reproduction-SCALE`, with a grid of one's own to `reproduction`. */
+  /**
+   * Where everything is written and found again. Defaults to `reproduction-SCALE`, with a grid of one's own to
+   * `reproduction`.
+   */
   readonly out?: string | undefined;
   /** Folders of victims that `pad-ft train` made: one from the same data and settings is taken instead of trained. */
   readonly victims?: readonly string[] | undefined;
@@ -220,8 +223,8 @@ async function absentData(groups: readonly CellGroup[], { dataPlace }: Reproduce
       absent.push({ name, error });
     });
   }
-  const others = [...names].filter((name) => absent.every((it) => it.name !== name));
   if (absent.length === 0) return null;
+  const others = [...names].filter((name) => absent.every((it) => it.name !== name));
   const said = absent.map(({ error }) => error.message);
   if (others.length > 0) said.push(`or leave out the cells of other data sets than ${others.join(', ')}`);
   const details = { missing: absent.map(({ name }) => name) };

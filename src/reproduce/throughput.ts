@@ -13,7 +13,10 @@ export interface Throughput {
   readonly source: string;
 }
 
-/** Images measured on, after so many to warm up. On CUDA as many: kernels are loaded and chosen for a batch's size, and a launch takes time. */
+/**
+ * Images measured on, after so many to warm up. On CUDA as many: kernels are loaded and chosen for a batch's size, and a
+ * launch takes time.
+ */
 const CALIBRATION = { cpu: { images: 256, warmUp: 32 }, cuda: { images: 8192, warmUp: 8192 } };
 
 /** From trainings of the same width in these folders; without one, from a short measurement on the device. */

@@ -34,9 +34,9 @@ import {
 
 const EXAMPLES = `
 Writes victim.safetensors and, last, training.json. checkpoint.safetensors is written after every epoch (less often when
-that costs too much time) and removed at the end: Ctrl-C finishes the batch and leaves it, and --resume continues from it
-on the CPU to the very bytes of an undisturbed run. A folder that holds a training already is refused without either that or
---overwrite.
+that costs too much time) and removed at the end: Ctrl-C finishes the batch and leaves it, and --resume continues from
+it, on the CPU to the very bytes of an undisturbed run. A folder that holds a training already is refused without either
+that or --overwrite.
 
 Examples:
   $ pad-ft train --data set --out victim

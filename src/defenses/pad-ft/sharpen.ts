@@ -71,27 +71,27 @@ export async function sharpen(scores: RowScores, input: PurifyInput): Promise<Ro
   const score = scores.score.slice();
   const sharpened = new Map<number, Sharpened>();
   const random = new Random(streamSeed(seed, 'halves'));
+  const sharpenLabel = async (label: number, rows: readonly number[]) => {
+    if (rows.length < Math.max(LEAST_ROWS, ROWS_A_FEATURE * victim.featureCount)) return;
+    const values = await featuresOf(rows);
+    const start = Float64Array.from(rows, (row) => scores.score[row] as number);
+    const found = await discriminate({ values, width: victim.featureCount, start, random, signal: quiet.signal });
+    if (found === null) return;
+    const { mixture, projected, agreement } = found;
+    const figures = { separation: mixture.ashmanD, gain: mixture.bicGain / rows.length, agreement };
+    const taken =
+      figures.separation > settings.verdictSeparation &&
+      figures.gain > settings.verdictGain &&
+      agreement >= LEAST_AGREEMENT;
+    sharpened.set(label, { ...figures, taken });
+    if (!taken) return;
+    const { mean, sd } = mixture.lower;
+    rows.forEach((row, i) => {
+      score[row] = centre + (spread * ((projected[i] as number) - mean)) / (QUARTILES * sd);
+    });
+  };
   for (const [label, rows] of groups.entries()) {
-    if (rows.length >= Math.max(LEAST_ROWS, ROWS_A_FEATURE * victim.featureCount)) {
-      const values = await featuresOf(rows);
-      const start = Float64Array.from(rows, (row) => scores.score[row] as number);
-      const found = await discriminate({ values, width: victim.featureCount, start, random, signal: quiet.signal });
-      if (found !== null) {
-        const { mixture, projected, agreement } = found;
-        const figures = { separation: mixture.ashmanD, gain: mixture.bicGain / rows.length, agreement };
-        const taken =
-          figures.separation > settings.verdictSeparation &&
-          figures.gain > settings.verdictGain &&
-          agreement >= LEAST_AGREEMENT;
-        sharpened.set(label, { ...figures, taken });
-        if (taken) {
-          const { mean, sd } = mixture.lower;
-          rows.forEach((row, i) => {
-            score[row] = centre + (spread * ((projected[i] as number) - mean)) / (QUARTILES * sd);
-          });
-        }
-      }
-    }
+    await sharpenLabel(label, rows);
     onProgress?.(label + 1, groups.length);
   }
   return { ...scores, score, sharpened };

@@ -26,7 +26,10 @@ export interface Sharpened {
   /** Ashman's D and the gain in BIC a row of the rows along the direction that tells the parts apart. */
   readonly separation: number;
   readonly gain: number;
-  /** AUROC, in [0, 1], of the scores it started from, of the upper part against the lower: 0.5 has nothing to do with them. */
+  /**
+   * AUROC, in [0, 1], of the scores it started from, of the upper part against the lower: 0.5 has nothing to do with
+   * them.
+   */
   readonly agreement: number;
   /** Whether the label's scores are these. */
   readonly taken: boolean;
@@ -194,28 +197,27 @@ export async function judge(
   });
   // A trigger in many labels is likely in those too that it could not be shown of.
   const many = called.filter(Boolean).length >= MANY_LABELS;
+  const turnable = !many && settings.purifier !== 'sce';
   const turned = score.slice();
+  /** Of being planted, in the label's upper part or, where that is reversed, in its lower one. */
+  const posteriorOf = (mixture: TwoComponentMixture, reversed: boolean, row: number) => {
+    const above = mixture.posterior(score[row] as number);
+    return reversed ? 1 - above : above;
+  };
   const verdicts = groups.map((rows, label): LabelVerdict => {
-    const { mixture, upper, lower, separation, gain, origins, lowerOrigins, beyond } = fits[label] as LabelFit;
+    const fit = fits[label] as LabelFit;
+    const { mixture, separation, gain, origins, lowerOrigins } = fit;
     const attacked = called[label] as boolean;
-    if (beyond(NEAR)) near.push(label);
-    const reversed =
-      attacked &&
-      !many &&
-      settings.purifier !== 'sce' &&
-      upper.length > REVERSED.share * rows.length &&
-      lower.length >= LEAST_PLANTED &&
-      (lowerOrigins ?? 0) > REVERSED.origins * (origins ?? 0);
-    if (reversed && mixture !== null) {
-      for (const row of rows) turned[row] = mixture.lower.mean + mixture.upper.mean - (score[row] as number);
-    }
-    const planted = reversed ? lower : upper;
+    if (fit.beyond(NEAR)) near.push(label);
+    const reversed = attacked && turnable && isReversed(fit, rows.length);
+    const planted = reversed ? fit.lower : fit.upper;
     if (attacked && mixture !== null) {
       for (const row of planted) {
-        const above = mixture.posterior(score[row] as number);
-        const posterior = reversed ? 1 - above : above;
+        const posterior = posteriorOf(mixture, reversed, row);
         suspects.push({ row, givenLabel: label, posterior, likelyLabel: scores.alternative[row] as number });
       }
+      const sum = mixture.lower.mean + mixture.upper.mean;
+      if (reversed) for (const row of rows) turned[row] = sum - (score[row] as number);
     }
     const total = counts[label] as number;
     return {
@@ -239,10 +241,8 @@ export async function judge(
   groups.forEach((rows, label) => {
     const { mixture } = fits[label] as LabelFit;
     if (!doubted[label] || mixture === null) return;
-    for (const row of rows) {
-      const above = mixture.posterior(score[row] as number);
-      probability[row] = verdicts[label]?.reversed ? 1 - above : above;
-    }
+    const reversed = verdicts[label]?.reversed === true;
+    for (const row of rows) probability[row] = posteriorOf(mixture, reversed, row);
   });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
   const verdict = summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null);
@@ -290,6 +290,15 @@ function splitLabel(
   };
 }
 
+/** `REVERSED`, of an attacked label that is judged by so many rows. */
+function isReversed({ upper, lower, origins, lowerOrigins }: LabelFit, rows: number): boolean {
+  return (
+    upper.length > REVERSED.share * rows &&
+    lower.length >= LEAST_PLANTED &&
+    (lowerOrigins ?? 0) > REVERSED.origins * (origins ?? 0)
+  );
+}
+
 /** The verdict with the limits that it stands on, and in its words what those are. */
 function standingOn(verdict: Verdict, { limits, unsure }: Pick<Verdict, 'limits' | 'unsure'>): Verdict {
   return {
@@ -305,7 +314,10 @@ export function restated(verdict: Verdict, labels: readonly LabelVerdict[]): Ver
   return standingOn(summarise(labels, [], true), verdict);
 }
 
-/** `LabelVerdict.origins` of these rows: exp(−Σ p ln p) of their likely labels, in how many equal parts they fall, over C − 1. */
+/**
+ * `LabelVerdict.origins` of these rows: exp(−Σ p ln p) of their likely labels, in how many equal parts they fall, over
+ * C − 1.
+ */
 function originsOf(rows: readonly number[], likely: Int32Array, classes: number): number | null {
   if (rows.length === 0) return null;
   const counts = new Map<number, number>();
