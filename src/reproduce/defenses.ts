@@ -58,7 +58,7 @@ const DEFENSE_COLUMNS: readonly DefenseColumn[] = [
   ...CONTROL_DEFENSES.map((request) => ({ name: request.name, request, lines: CONTROL_LINES })),
 ].map((column) => ({ kind: 'defense', ...column }));
 
-/** Rivals that the paper's tables have; it calls the bounds of MM-BM by the name of their paper. */
+/** Methods that the paper's tables have; it calls the bounds of MM-BM by the name of their paper. */
 const PAPER_RIVALS: Readonly<Record<string, PaperColumn>> = { none: 'none', 'mm-bm': 'MM-BD', dbd: 'DBD' };
 
 const METHOD_COLUMNS = METHOD_NAMES.map(
@@ -79,11 +79,17 @@ const INSPECTION: InspectionColumn = { kind: 'inspection', name: 'mm-bd' };
 
 const COLUMNS: readonly GridColumn[] = [...DEFENSE_COLUMNS, ...METHOD_COLUMNS, ...DETECTOR_COLUMNS, INSPECTION];
 
-/** PAD-FT and its controls: what the paper's tables are made of. */
+/** PAD-FT by both presets and on both controls. */
 export const DEFENSE_NAMES: readonly string[] = DEFENSE_COLUMNS.map(({ name }) => name);
+
+/** The presets of PAD-FT alone. */
+export const PRESET_NAMES: readonly string[] = DEFAULT_DEFENSES.map(({ name }) => name);
 
 /** Methods that are compared with PAD-FT; `none`, the victim itself, is a line of every table without being asked for. */
 export const RIVAL_NAMES: readonly string[] = METHOD_NAMES.filter((name) => name !== 'none');
+
+/** Those of them that the paper's own tables have beside PAD-FT. */
+export const PAPER_RIVAL_NAMES: readonly string[] = RIVAL_NAMES.filter((name) => Object.hasOwn(PAPER_RIVALS, name));
 
 /** What finds and repairs nothing. */
 export const DETECTOR_NAMES: readonly string[] = [...DETECTOR_COLUMNS, INSPECTION].map(({ name }) => name);

@@ -19,7 +19,14 @@ import {
   text,
   wrong,
 } from '../formats/json-shape.js';
-import { COLUMN_NAMES, DEFENSE_NAMES, DETECTOR_NAMES, RIVAL_NAMES } from './defenses.js';
+import {
+  COLUMN_NAMES,
+  DEFENSE_NAMES,
+  DETECTOR_NAMES,
+  PAPER_RIVAL_NAMES,
+  PRESET_NAMES,
+  RIVAL_NAMES,
+} from './defenses.js';
 import { SCALE_NAMES, SCALES, type ScaleName } from './scales.js';
 
 /** The attack of a clean model: nothing is poisoned, whatever the rates. */
@@ -73,7 +80,8 @@ export interface GridChoice {
 
 const PAPER_ATTACKS: readonly GridAttack[] = [{ attack: 'badnets' }, { attack: 'blended' }, { attack: 'wanet' }];
 const CLEAN: GridAttack = { attack: NO_ATTACK };
-const PRESETS = DEFENSE_NAMES.slice(0, 2);
+/** DBD trains a network anew, so it comes last: a run that is cut short has the others. */
+const PAPER_DEFENSES = [...DEFENSE_NAMES, ...PAPER_RIVAL_NAMES];
 const RIVALS = { attacks: PAPER_ATTACKS.slice(0, 2), rates: [0.1], apart: true };
 
 /**
@@ -84,7 +92,7 @@ const RIVALS = { attacks: PAPER_ATTACKS.slice(0, 2), rates: [0.1], apart: true }
 export function paperGrid(scale: ScaleName): Grid {
   const { datasets, counts, unfit } = SCALES[scale];
   const fitting = (names: readonly string[]) => names.filter((name) => !unfit.includes(name));
-  const common = { datasets, seeds: [0], defenses: DEFENSE_NAMES, counts: null };
+  const common = { datasets, seeds: [0], defenses: PAPER_DEFENSES, counts: null };
   return {
     kind: 'pad-ft-grid',
     version: 1,
@@ -112,7 +120,7 @@ export function paperGrid(scale: ScaleName): Grid {
         datasets: datasets.slice(0, 1),
         attacks: [{ attack: 'badnets' }],
         rates: [0.1],
-        defenses: PRESETS,
+        defenses: PRESET_NAMES,
         counts,
       },
       {
@@ -120,7 +128,7 @@ export function paperGrid(scale: ScaleName): Grid {
         ...RIVALS,
         name: 'methods',
         title: 'PAD-FT beside other methods: poison rate 10 %',
-        defenses: fitting([...RIVAL_NAMES, ...PRESETS]),
+        defenses: fitting([...RIVAL_NAMES, ...PRESET_NAMES]),
       },
       {
         ...common,
