@@ -2,7 +2,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { DATASETS, type DatasetName, type DatasetPair, type DatasetSource, isDatasetName } from './datasets/index.js';
 import { defendAndJudge } from './defend-and-judge.js';
 import { DEFAULT_DEFENSES, type DefenseRequest, planDefenses } from './defense-request.js';
-import type { DefenseProgress } from './defenses/pad-ft/index.js';
+import { type DefenseProgress, requireUnbounded } from './defenses/pad-ft/index.js';
 import { type Device, type Precision, resolveDevice, resolvePrecision } from './device.js';
 import { invalidOption, PadFtError } from './errors.js';
 import { openFolder, removeFile } from './formats/folder.js';
@@ -141,8 +141,10 @@ export async function runExperiment(
 
   say({ type: 'stage', stage: 'poison', text: 'poisoning the training set' });
   using set = await watch.measure('poison', () => poison(pair, { seed, ...options.poison }, { device, signal }));
-  if (given !== null) requireFit(given, options.victim ?? '', set.train, options.dataset);
-  else checkVictim(set, { seed, ...options.train }, options.poisoning ?? 'per-batch');
+  if (given !== null) {
+    requireFit(given, options.victim ?? '', set.train, options.dataset);
+    requireUnbounded(given);
+  } else checkVictim(set, { seed, ...options.train }, options.poisoning ?? 'per-batch');
   await removeRun(folder, names);
   if (options.victim === undefined) await removeFile(join(folder, RUN_FILES.victim));
   if (!options.resume) await removeFile(join(folder, RUN_FILES.checkpoint));

@@ -13,6 +13,17 @@ export function accuracy(predicted: Int32Array, labels: Int32Array): number {
   return countWhere(predicted, (label, row) => label === labels[row]) / labels.length;
 }
 
+/** Counts over up to 10⁸ rows differ by more, what rounding does to a difference is less. */
+const TIE = 1e-9;
+
+/**
+ * Whether an accuracy fell by at most `most`, both taken on the same rows. A fall of exactly that passes, whichever way
+ * the difference of two fractions is rounded: 270 of 300 less 264 of 300 is 2 %.
+ */
+export function fallsAtMost(before: number, after: number, most: number): boolean {
+  return before - after <= most + TIE;
+}
+
 export interface AttackSuccess {
   /** ASR: of the rows that count (those whose class is not the target, if there is one), the share given its label under attack. */
   readonly asr: number;

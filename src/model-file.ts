@@ -13,6 +13,11 @@ import type { NativeBounds, StateEntry } from './native/contract.js';
  * `….mean`), and the architecture in the metadata. Python reads them with `safetensors.torch.load_file`.
  */
 
+/** Weights of preact-resnet18's convolutions behind the first, for each width². */
+const CONVOLUTIONS = 2724;
+/** With less than this share of them a file is no state of such a network; with more, each tensor that lacks is named. */
+const LEAST_SHARE = 0.1;
+
 const KINDS = ['max', 'mean'] as const;
 const PREFIX = 'clip.';
 
@@ -164,6 +169,14 @@ function architecture(
   const [classes] = find('linear.weight');
   if (width < 1 || classes < 2) {
     throw modelError(path, `expected at least one channel and two classes, got ${width} and ${classes}`);
+  }
+  // A network is made of that width before its state is compared: a small file must not ask for a large one.
+  const weights = state.reduce((sum, { shape }) => sum + shape.reduce((size, side) => size * side, 1), 0);
+  if (weights < LEAST_SHARE * CONVOLUTIONS * width * width) {
+    const whole = CONVOLUTIONS * width * width;
+    const expected = `a preact-resnet18 of that width more than ${whole} weights`;
+    const message = `conv1.weight has ${width} channels, and ${expected}; the file holds ${weights}`;
+    throw modelError(path, message, { width, weights });
   }
   const numbers = (key: string, check: Check<number>) => {
     const text = metadata.get(key);

@@ -1,17 +1,16 @@
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { sha256Hex } from './attacks/trigger.js';
 import { Dataset } from './dataset.js';
 import { checkImageSet, type ImageSet } from './datasets/image-set.js';
 import type { Device } from './device.js';
 import { PadFtError } from './errors.js';
 import { type WrittenFile, writeJsonAtomic } from './formats/atomic-file.js';
-import { describeFileProblem, openRegularFile, sayWhatToDo } from './formats/file-problem.js';
+import { sayWhatToDo } from './formats/file-problem.js';
 import { openFolder, removeFile } from './formats/folder.js';
 import { readJsonFile } from './formats/json-file.js';
 import {
   checkFile,
+  checkJson,
   count,
   finite,
   flag,
@@ -26,7 +25,9 @@ import {
 } from './formats/json-shape.js';
 import { counted } from './formats/plural.js';
 import { parseSafetensors, type SafetensorsFile, writeSafetensors } from './formats/safetensors.js';
+import { sha256Hex } from './formats/sha256.js';
 import { safeText } from './formats/terminal.js';
+import { readWhole } from './formats/whole-file.js';
 import { type RunContext, throwIfAborted } from './native/job.js';
 import { PoisonedSet, trigger } from './poisoned-set.js';
 import { copyOf, parseTruth, TRUTH_FILE, writeTruth } from './truth-file.js';
@@ -112,7 +113,14 @@ export async function savePoisonedSet(set: PoisonedSet, folder: string): Promise
     kind: 'pad-ft-poisoned-set',
     version: 1,
     tool: VERSION,
-    dataset: { name, classNames, mean, std, flip, provenance: parseProvenance(set.manifest.dataset.provenance) },
+    dataset: {
+      name,
+      classNames,
+      mean,
+      std,
+      flip,
+      provenance: checkJson(record, set.manifest.dataset.provenance, { file: 'provenance', path: '' }),
+    },
     files: written.map(([path, { bytes, sha256 }]) => ({ path, bytes, sha256 })),
   };
   await writeJsonAtomic(join(folder, MANIFEST_FILE), manifest);
@@ -326,8 +334,8 @@ async function readChecked(folder: string, manifest: FolderManifest, name: strin
       },
     );
   }
-  const bytes = await readBytes(path);
-  const found = createHash('sha256').update(bytes).digest('hex');
+  const bytes = await readWhole(path);
+  const found = sha256Hex(bytes);
   if (found !== listed.sha256) {
     throw new PadFtError(
       'ERR_CHECKSUM',
@@ -340,23 +348,4 @@ async function readChecked(folder: string, manifest: FolderManifest, name: strin
     );
   }
   return parseSafetensors(bytes, path);
-}
-
-async function readBytes(path: string): Promise<Uint8Array> {
-  const handle = await openRegularFile(path);
-  try {
-    return await handle.readFile();
-  } catch (error) {
-    const problem = describeFileProblem(error);
-    throw new PadFtError('ERR_FILE_MISSING', `${safeText(path)}: could not be read: ${problem}`, {
-      details: { path, problem },
-      cause: error,
-    });
-  } finally {
-    await handle.close();
-  }
-}
-
-function parseProvenance(json: string): Readonly<Record<string, unknown>> {
-  return record(JSON.parse(json), { file: 'provenance', path: '' });
 }

@@ -389,13 +389,15 @@ class CheckpointWriter {
   /** ERR_ABORTED that says what the checkpoint holds. */
   explain(epochsDone: number, epochs: number, cause: unknown): PadFtError {
     const where = `training was stopped in epoch ${Math.min(epochs, epochsDone + 1)} of ${epochs}`;
-    const kept =
-      this.#path === undefined || this.#savedEpochs === 0
-        ? 'no epoch was complete, so there is no checkpoint to resume from'
-        : `${this.#path} holds the first ${this.#savedEpochs}: continue with --resume`;
-    return new PadFtError('ERR_ABORTED', `${where}; ${kept}`, {
+    return new PadFtError('ERR_ABORTED', `${where}; ${this.#whatIsKept()}`, {
       details: { checkpoint: this.#path ?? null, epochs: this.#savedEpochs },
       cause,
     });
+  }
+
+  #whatIsKept(): string {
+    if (this.#path === undefined) return 'no checkpoint was asked for, so nothing is kept';
+    if (this.#savedEpochs === 0) return 'no epoch was complete, so there is no checkpoint to resume from';
+    return `${this.#path} holds the first ${this.#savedEpochs}: continue with --resume`;
   }
 }

@@ -1,9 +1,10 @@
 import { checkLabels, type LabelPolicy, labelPolicy } from './attacks/labels.js';
 import type { PoisonManifest } from './attacks/poison.js';
-import { describeTrigger, sha256Hex, type Trigger } from './attacks/trigger.js';
+import { describeTrigger, type Trigger } from './attacks/trigger.js';
 import { describe, PadFtError, withMemory } from './errors.js';
 import type { WrittenFile } from './formats/atomic-file.js';
 import { checkFile } from './formats/json-shape.js';
+import { parseJson } from './formats/json-text.js';
 import { checkPoisonManifest } from './formats/poison-manifest.js';
 import {
   type SafetensorsEntry,
@@ -11,6 +12,7 @@ import {
   type SafetensorsTensor,
   writeSafetensors,
 } from './formats/safetensors.js';
+import { sha256Hex } from './formats/sha256.js';
 import { safeText } from './formats/terminal.js';
 import type { GroundTruth } from './poisoned-set.js';
 
@@ -96,7 +98,7 @@ function readManifest(metadata: ReadonlyMap<string, string>, path: string): Pois
   if (json === undefined) throw refuse(path, `metadata ${MANIFEST_KEY}`, 'none');
   let value: unknown;
   try {
-    value = JSON.parse(json);
+    value = parseJson(json);
   } catch (error) {
     throw refuse(path, `JSON in metadata ${MANIFEST_KEY}`, describe(json), error);
   }

@@ -1,6 +1,7 @@
 import { invalidOption } from '../errors.js';
+import { sha256Hex } from '../formats/sha256.js';
 import type { LabelPolicyName } from './labels.js';
-import { describeTrigger, type ImageShape, sha256Hex, type Trigger, type TriggerDescription } from './trigger.js';
+import { describeTrigger, type ImageShape, type Trigger, type TriggerDescription } from './trigger.js';
 
 /** Where an attack was published. */
 export interface PaperReference {

@@ -1,5 +1,6 @@
 import { invalidOption, PadFtError } from '../errors.js';
 import { counted } from '../formats/plural.js';
+import { sha256Hex } from '../formats/sha256.js';
 import { Random, streamSeed } from '../random.js';
 import type { BuiltAttack, PerBatch } from './attack.js';
 import { blockRows } from './blocks.js';
@@ -13,7 +14,6 @@ import {
   targetOf,
 } from './labels.js';
 import { numpyPermutation } from './mt19937.js';
-import { sha256Hex } from './trigger.js';
 
 /**
  * How rows are drawn. `uniform`: a permutation from our own stream `poison`. `backdoorbench`: NumPy's legacy

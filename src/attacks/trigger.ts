@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { PadFtError } from '../errors.js';
+import { sha256Hex } from '../formats/sha256.js';
 import type { DatasetShape, NativeTrigger } from '../native/contract.js';
 
 /**
@@ -29,13 +29,6 @@ export interface TriggerDescription {
 /** Pixels × channels of one image. */
 export function imageSize(shape: ImageShape): number {
   return shape.channels * shape.height * shape.width;
-}
-
-/** SHA-256 (hex) of a typed array's bytes as they lie in memory (little-endian on every platform Node runs the addon on). */
-export function sha256Hex(values: ArrayBufferView): string {
-  return createHash('sha256')
-    .update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
-    .digest('hex');
 }
 
 /**

@@ -8,6 +8,7 @@ import {
   requireUnbounded,
 } from '../defenses/pad-ft/index.js';
 import type { PurifierName } from '../defenses/pad-ft/options.js';
+import { purifierReads } from '../defenses/pad-ft/purifiers.js';
 import { PadFtError } from '../errors.js';
 import { evaluate } from '../evaluate.js';
 import { MemoryWatch } from '../memory.js';
@@ -39,19 +40,8 @@ export type PlannedDetector =
   | { readonly kind: 'detector'; readonly name: string; readonly settings: PadFtSettings }
   | { readonly kind: 'inspection'; readonly name: string };
 
-/** What of the settings each purifier reads, besides how many rows are kept and what a verdict takes. */
-const READS: Readonly<Record<PurifierName, readonly string[]>> = {
-  'cross-label': ['purify.quantile', 'purify.limits', 'purify.statistic', 'purify.rowsPerLabel'],
-  'clip-drop': ['purify.rounds', 'clip.steps', 'clip.batchSize'],
-  sce: [],
-  strip: ['purify.overlays'],
-  'spectral-signatures': [],
-  'activation-clustering': [],
-};
-const ALWAYS_READ = ['purify.count', 'purify.pool', 'purify.alpha'];
-/** By those that judge, not of those that rank alone. */
-const VERDICT = ['purify.verdictSeparation', 'purify.verdictGain', 'purify.suspectPosterior'];
-const JUDGES: readonly PurifierName[] = ['cross-label', 'clip-drop', 'sce'];
+/** What clip-drop reads of how bounds are fitted. */
+const CLIP_DROP_READS = ['clip.steps', 'clip.batchSize'];
 
 /**
  * A detector of the command line, with the settings that it reads.
@@ -75,7 +65,8 @@ export function detectorRequest(
     const message = `--purify.purifier: --method ${name} says which; leave one of them out`;
     throw new PadFtError('ERR_OPTION', message, { details: { path: '--purify.purifier', method: name } });
   }
-  const read = [...ALWAYS_READ, ...READS[purifier], ...(JUDGES.includes(purifier) ? VERDICT : [])];
+  const own = Array.from(purifierReads(purifier), (field) => `purify.${field}`);
+  const read = purifier === 'clip-drop' ? [...own, ...CLIP_DROP_READS] : own;
   refuseFlags(groups, values, name, read);
   const whole: PadFtOptions = {
     ...{ ...options, seed },

@@ -4,7 +4,7 @@ import type { ErrorCode } from '../errors.js';
 import { flagOf } from './options.js';
 
 /** Groups of the library's settings that are flags without a prefix: `train.batchSize` is `--batch-size`. */
-const BARE = new Set(['attack', 'train', 'defend', 'inspect']);
+const BARE = new Set(['attack', 'train', 'defend', 'inspect', 'dataPlace']);
 /** Groups whose flags are the path itself: `--purify.count`. */
 const WHOLE = new Set<string>(['purify', 'clip', 'tune', ...ATTACK_NAMES, ...METHOD_NAMES]);
 /** Data sets have options of their own; the command line has one flag for all that mean the same. */

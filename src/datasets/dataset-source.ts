@@ -21,6 +21,8 @@ export interface DatasetSource<Options extends object> {
   readonly summary: string;
   /** The publication or the people to credit. */
   readonly paper: string;
+  /** Of a set that is made: raised whenever the same options would make another one. */
+  readonly version?: number;
   /**
    * Checks the options, fills in the defaults and loads both sets.
    *

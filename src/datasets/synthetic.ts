@@ -91,5 +91,6 @@ export const synthetic: DatasetSource<SyntheticOptions> = {
   name: 'synthetic',
   summary: 'procedural 32×32 pictures of shapes on cluttered grounds; needs no files',
   paper: 'This package (no publication): a stand-in for CIFAR-10 where no data is at hand.',
+  version: GENERATOR_VERSION,
   load,
 };

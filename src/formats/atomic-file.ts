@@ -3,6 +3,7 @@ import { constants, type FileHandle, lstat, open, rename, unlink } from 'node:fs
 import { basename, dirname, join, resolve } from 'node:path';
 import { PadFtError } from '../errors.js';
 import { describeFileProblem, errorNumber } from './file-problem.js';
+import { pieces } from './sha256.js';
 import { safeText } from './terminal.js';
 
 /** What a file is made of. An iterable is read once, piece by piece, and never held as a whole. */
@@ -94,8 +95,10 @@ async function fill(path: string, handle: FileHandle, content: FileContent): Pro
   let failed = true;
   try {
     for await (const chunk of chunksOf(content)) {
-      hash.update(chunk);
-      await step(path, () => writeFully(handle, chunk));
+      for (const piece of pieces(chunk)) {
+        hash.update(piece);
+        await step(path, () => writeFully(handle, piece));
+      }
       bytes += chunk.byteLength;
     }
     await step(path, () => handle.chmod(0o644 & ~process.umask()));
@@ -115,12 +118,9 @@ async function* chunksOf(content: FileContent): AsyncIterable<Uint8Array> {
   else yield* content;
 }
 
-/** Node refuses single writes of 2 GiB and more. */
-const LARGEST_WRITE = 1 << 26;
-
 async function writeFully(handle: FileHandle, chunk: Uint8Array): Promise<void> {
   for (let done = 0; done < chunk.byteLength; ) {
-    const { bytesWritten } = await handle.write(chunk, done, Math.min(chunk.byteLength - done, LARGEST_WRITE));
+    const { bytesWritten } = await handle.write(chunk, done, chunk.byteLength - done);
     if (bytesWritten === 0) throw new Error('the system accepted no more bytes');
     done += bytesWritten;
   }

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { access, constants, link, mkdir, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { access, constants, link, mkdir, readdir, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { PadFtError } from '../errors.js';
 import { isTemporaryOf, temporaryBeside, writeFileAtomic } from './atomic-file.js';
@@ -67,7 +67,8 @@ export async function removeFile(path: string): Promise<void> {
 export async function shareFile(from: string, to: string): Promise<void> {
   const temporary = temporaryBeside(to);
   await attempt(to, `could not be made from ${from}`, async () => {
-    const linked = await link(from, temporary).then(
+    // Of a symbolic link the file that it leads to: a second name of the link itself may lead nowhere from here.
+    const linked = await link(await realpath(from), temporary).then(
       () => true,
       () => false,
     );

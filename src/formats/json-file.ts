@@ -1,12 +1,13 @@
 import { PadFtError } from '../errors.js';
 import { describeFileProblem, openRegularFile } from './file-problem.js';
+import { parseJson } from './json-text.js';
 import { safeText } from './terminal.js';
 
 /** Larger than any card or manifest this package writes; a stranger's file is not read without a limit. */
 const LARGEST_JSON = 64 * 1024 * 1024;
 
 /**
- * Reads a JSON file of at most 64 MB. The value is unchecked: hand it to a `Check` of json-shape.
+ * Reads a JSON file of at most 64 MB and 64 levels. The value is unchecked: hand it to a `Check` of json-shape.
  *
  * @throws PadFtError ERR_FILE_MISSING, ERR_FILE_FORMAT
  */
@@ -28,7 +29,7 @@ export async function readJsonFile(path: string): Promise<unknown> {
     await handle.close();
   }
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    return parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
     throw formatError(path, 'JSON in UTF-8', error instanceof Error ? error.message : String(error), error);
   }

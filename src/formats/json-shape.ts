@@ -1,4 +1,5 @@
 import { describe, PadFtError } from '../errors.js';
+import { parseJson } from './json-text.js';
 import { safeText } from './terminal.js';
 
 /**
@@ -22,7 +23,7 @@ export function checkFile<T>(check: Check<T>, value: unknown, file: string): T {
 export function checkJson<T>(check: Check<T>, json: string, { file, path }: Place): T {
   let value: unknown;
   try {
-    value = JSON.parse(json);
+    value = parseJson(json);
   } catch {
     throw wrong({ file, path }, 'JSON', json);
   }

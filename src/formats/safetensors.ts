@@ -1,6 +1,5 @@
-import { describe, outOfMemory, PadFtError } from '../errors.js';
+import { describe, PadFtError } from '../errors.js';
 import { type WrittenFile, writeFileAtomic } from './atomic-file.js';
-import { describeFileProblem, openRegularFile } from './file-problem.js';
 import {
   checkMetadataValue,
   checkName,
@@ -14,6 +13,7 @@ import {
   tensorBytes,
 } from './safetensors-header.js';
 import { safeText } from './terminal.js';
+import { readWhole } from './whole-file.js';
 
 export type { SafetensorsDtype } from './safetensors-header.js';
 
@@ -43,22 +43,7 @@ export interface SafetensorsFile {
  * ERR_OOM
  */
 export async function readSafetensors(path: string): Promise<SafetensorsFile> {
-  const handle = await openRegularFile(path);
-  let bytes: Uint8Array;
-  try {
-    bytes = await handle.readFile();
-  } catch (error) {
-    const full = outOfMemory(error);
-    if (full !== null) throw full;
-    const problem = describeFileProblem(error);
-    throw new PadFtError('ERR_FILE_MISSING', `${safeText(path)}: could not be read: ${problem}`, {
-      details: { path, problem },
-      cause: error,
-    });
-  } finally {
-    await handle.close();
-  }
-  return parseSafetensors(bytes, path);
+  return parseSafetensors(await readWhole(path), path);
 }
 
 /**

@@ -7,6 +7,7 @@ import { type WrittenFile, writeFileAtomic } from '../formats/atomic-file.js';
 import { openFolder, removeFile } from '../formats/folder.js';
 import type { Model } from '../model.js';
 import { saveModel } from '../model-file.js';
+import { TRUTH_FILE } from '../truth-file.js';
 import { CARD_FILE, type CardFile, readCard, removeCard } from './card.js';
 
 /** Where `pad-ft defend` writes the model that the gate returned, whichever stage it is. */
@@ -43,8 +44,8 @@ export function isDefenseFile(name: string): boolean {
 
 /**
  * Takes an earlier run's card away, then the files of its defences and of those called `names`: beside the next card,
- * which does not name them all, nobody could tell what they came from. Of a card that cannot be read, another version's
- * for instance, every file that is named as a defence's.
+ * which does not name them all, nobody could tell what they came from. Where no card can be read, of another version or of
+ * a run that was stopped, every file that is named as a defence's.
  *
  * @throws PadFtError ERR_FILE_WRITE
  */
@@ -61,8 +62,10 @@ async function earlierFiles(folder: string): Promise<readonly string[]> {
     const { files } = await readCard(join(folder, CARD_FILE));
     return files.map(({ path }) => path);
   } catch (error) {
-    if (error instanceof PadFtError && error.code === 'ERR_FILE_MISSING') return [];
-    return readdir(folder);
+    if (!(error instanceof PadFtError)) throw error;
+    const entries = await readdir(folder);
+    // No run writes a defence before its ground truth: without that nothing says that a run was stopped here.
+    return error.code === 'ERR_FILE_MISSING' && !entries.includes(TRUTH_FILE) ? [] : entries;
   }
 }
 

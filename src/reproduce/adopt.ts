@@ -4,6 +4,7 @@ import { ATTACKS, isAttackName } from '../attacks/index.js';
 import type { PoisonManifest } from '../attacks/poison.js';
 import { sameProvenance } from '../datasets/provenance.js';
 import { openRegularFile } from '../formats/file-problem.js';
+import { parseJson } from '../formats/json-text.js';
 import { POISON_DEFAULTS } from '../poisoned-set.js';
 import { TRAINING_FILES, type TrainingCard } from '../report/training-card.js';
 import type { Poisoning, TrainSettings } from '../train.js';
@@ -64,7 +65,7 @@ function identity({ tool: _, dataset, ...poison }: PoisonManifest): unknown {
 
 function provenanceOf({ dataset: { provenance: json } }: PoisonManifest): Readonly<Record<string, unknown>> {
   try {
-    const value: unknown = JSON.parse(json);
+    const value = parseJson(json);
     return typeof value === 'object' && value !== null ? { ...value } : { json };
   } catch {
     return { json };

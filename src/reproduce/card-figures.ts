@@ -1,6 +1,7 @@
+import type { Stage } from '../defenses/pad-ft/gate.js';
 import { counted } from '../formats/plural.js';
 import { type CardCost, type CardRow, givenVictim, type RunCard } from '../report/card.js';
-import type { DetectionFigures } from '../report/judge.js';
+import type { DefenseFigures, DetectionFigures } from '../report/judge.js';
 
 /** What a cell's card says, whichever kind of cell it is of: a cell's card holds one row. */
 
@@ -16,6 +17,20 @@ export function costsUpTo({ costs }: Pick<CardRow, 'costs'>, stage: 'pad' | 'pad
 
 export function secondsOf(costs: readonly CardCost[]): number {
   return costs.reduce((sum, { seconds }) => sum + seconds, 0);
+}
+
+/**
+ * DER of the model after a stage. Where that stage is not there the victim came back, which changes nothing: 0.5, by
+ * definition. Null without an attack.
+ */
+export function derOf(figures: DefenseFigures | null, stage: Stage): number | null {
+  const own = stage === 'victim' ? null : (figures?.der[stage] ?? null);
+  return own ?? (figures?.evaluations.victim?.asr == null ? null : 0.5);
+}
+
+/** What computed a cell: times and memory depend on it, and the arithmetic that `auto` means. */
+export function machineOf({ environment: { device, deviceName, cpu } }: RunCard): string {
+  return device === 'cpu' ? cpu : deviceName;
 }
 
 /** Of the stage that needed most; null without a stage. */

@@ -1,5 +1,5 @@
 import { ATTACKS, isAttackName } from '../attacks/index.js';
-import { type DatasetName, isDatasetName } from '../datasets/index.js';
+import { DATASETS, type DatasetName, type DatasetSource, isDatasetName } from '../datasets/index.js';
 import { type DefenseRequest, type PlannedDefense, planDefenses } from '../defense-request.js';
 import { type MethodName, planMethod } from '../defenses/methods/index.js';
 import { type InspectSettings, inspectSettings } from '../defenses/mm-bd/inspect.js';
@@ -169,9 +169,10 @@ function victimCell(
   const poison = { ...common, ...drawn, ...poisonOf(attack, policy, options), rate, seed };
   const train = trainSettings(scale, attack, seed);
   const datasetOptions = scale.datasetOptions[dataset] ?? {};
+  const { version }: DatasetSource<object> = DATASETS[dataset];
   const key = contentKey({
     format: VICTIM_FORMAT,
-    dataset: { name: dataset, options: datasetOptions },
+    dataset: { name: dataset, options: datasetOptions, ...(version === undefined ? {} : { version }) },
     // At rate 0 nothing of the poisoning matters, its seed included.
     poison: rate === 0 ? { rate } : { ...POISON_DEFAULTS, ...poison, attack },
     train,
@@ -284,7 +285,8 @@ function detectorCell(victim: VictimCell, { name, options }: DetectorColumn, sca
 
 function named(victim: VictimCell, column: string, count: number | null, key: string): AnyCell {
   const name = `${victim.name}-${column}${count === null ? '' : `-n${count}`}`;
-  return { key, name, folder: `${name}-${key.slice(0, 12)}`, victim, column, count };
+  // n is in the key: where it is the defence's own, tables that vary it and tables that do not share the cell.
+  return { key, name, folder: `${victim.name}-${column}-${key.slice(0, 12)}`, victim, column, count };
 }
 
 /** A request with every setting filled in; `flip` as the data set says, once it is loaded. */

@@ -1,6 +1,7 @@
 import type { CardRow, RunCard } from '../report/card.js';
 import {
   type CardDetection,
+  derOf,
   describeGiven,
   detectionOf,
   peakBytes,
@@ -84,8 +85,7 @@ function returned(card: RunCard | undefined): readonly Value[] {
   const method = card?.methods?.[0];
   const { acc, asr, asrIncludingTarget, ra } =
     method?.figures?.evaluation ?? row?.figures?.evaluations[row.returned] ?? {};
-  const der =
-    method?.figures?.der ?? (row === undefined || row.returned === 'victim' ? null : row.figures?.der[row.returned]);
+  const der = method?.figures?.der ?? (row && derOf(row.figures, row.returned));
   const costs = card && rowCosts(card);
   const peak = costs && peakBytes(costs);
   return [

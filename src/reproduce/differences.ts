@@ -1,13 +1,17 @@
 import { isDeepStrictEqual } from 'node:util';
 import { METHODS, type Method } from '../defenses/methods/index.js';
 import { findColumn, type GridColumn, type MethodColumn } from './defenses.js';
+import type { TableLine } from './figures.js';
 import type { Grid, GridTable } from './grid.js';
 import { missingAttacks } from './grid.js';
 import { PAPER_SOURCE } from './paper-figures.js';
 import { SCALES } from './scales.js';
 
-/** Everything in which a table differs from the paper's setting, one sentence each: it stands beside the table. */
-export function differencesOf(grid: Grid, table: GridTable): readonly string[] {
+/**
+ * Everything in which a table differs from the paper's setting, one sentence each: it stands beside the table, whose
+ * `lines` say what computed them.
+ */
+export function differencesOf(grid: Grid, table: GridTable, lines: readonly TableLine[]): readonly string[] {
   const attacks = table.attacks.map(({ attack }) => attack);
   const missing = missingAttacks({ ...grid, tables: [table] });
   const columns = table.defenses.flatMap((name) => findColumn(name) ?? []);
@@ -42,9 +46,19 @@ export function differencesOf(grid: Grid, table: GridTable): readonly string[] {
     ...(methods.length === 0 ? [] : methodDifferences(grid, methods)),
     ...(detects ? detectorDifferences(grid, table) : []),
     'purity is that of D_c inside the target label; base is the share of poison in that label; AUROC is that of the score inside it. ◀ marks the stage that the gate returned',
+    ...mixtureOf(lines),
     ...(table.seeds.length === 1 ? ['one seed: no spread is known'] : ['mean ± sample standard deviation over seeds']),
     ...(missing.length === 0 ? [] : [`not in this build: ${missing.join(', ')}`]),
     `the paper’s figures: ${PAPER_SOURCE}`,
+  ];
+}
+
+/** Cells are kept whatever computed them. */
+function mixtureOf(lines: readonly TableLine[]): readonly string[] {
+  const machines = [...new Set(lines.flatMap((line) => line.machines))].sort();
+  if (machines.length < 2) return [];
+  return [
+    `not computed on one machine: ${machines.join('; ')}. Seconds and memory are not to be compared between them, and what “auto” precision computes in differs`,
   ];
 }
 

@@ -5,8 +5,10 @@ import type { RunCard } from '../report/card.js';
 import {
   addedImages,
   costsUpTo,
+  derOf,
   describeGiven,
   detectionOf,
+  machineOf,
   peakBytes,
   rowCosts,
   secondsOf,
@@ -76,6 +78,8 @@ export interface TableLine {
   readonly peak: MeanOf | null;
   /** What it worked with: `victim, 2500 clean images`. */
   readonly given: string;
+  /** What its cells were computed on, each once. */
+  readonly machines: readonly string[];
   /** What a detector said; null for every other line. */
   readonly detection: Detection | null;
   readonly paper: PaperFigure | null;
@@ -122,6 +126,7 @@ const EMPTY = {
   seconds: null,
   peak: null,
   given: '',
+  machines: [],
   detection: null,
   returned: false,
   note: '',
@@ -217,11 +222,12 @@ function cellsOf(groups: readonly CellGroup[], name: string, count: number | nul
 }
 
 /** What every line says of how its defence was run. */
-function common(cards: readonly RunCard[]): Pick<TableLine, 'seconds' | 'peak' | 'given'> {
+function common(cards: readonly RunCard[]): Pick<TableLine, 'seconds' | 'peak' | 'given' | 'machines'> {
   return {
     seconds: meanOf(cards.map((card) => secondsOf(rowCosts(card)))),
     peak: meanOf(cards.map((card) => peakBytes(rowCosts(card)))),
     given: [...new Set(cards.map(describeGiven))].join('; '),
+    machines: [...new Set(cards.map(machineOf))],
   };
 }
 
@@ -250,7 +256,7 @@ function defenseLines(
       stage,
       // Where nothing was repaired the victim is what came back.
       ...rates(rows.map(({ figures }) => figures?.evaluations[stage] ?? figures?.evaluations.victim ?? null)),
-      der: meanOf(rows.map(({ figures }) => figures?.der[stage])),
+      der: meanOf(rows.map(({ figures }) => derOf(figures, stage))),
       purity: meanOf(rows.map((row) => targetPurity(row)?.purity)),
       baseRate: meanOf(rows.map((row) => targetPurity(row)?.baseRate)),
       auroc: meanOf(rows.map(({ figures }) => figures?.auroc.targetLabel ?? figures?.auroc.overall)),

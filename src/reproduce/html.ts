@@ -86,7 +86,7 @@ function tableSection(grid: Grid, cells: TableCells, lines: readonly TableLine[]
     const head = `<tr class="group"><th colspan="${columns.length}" scope="rowgroup"><span>${escapeHtml(name)}</span></th></tr>`;
     return `<tbody>${head}\n${group.map((line) => tableRow(line, columns)).join('\n')}</tbody>`;
   });
-  const differences = differencesOf(grid, table).map((text) => `<li>${escapeHtml(text)}</li>`);
+  const differences = differencesOf(grid, table, lines).map((text) => `<li>${escapeHtml(text)}</li>`);
   return `<h2>${escapeHtml(table.title)}</h2>
 ${figuresOf(table, lines)}
 <div class="scroll"><table><thead><tr>${columns.map(headCell).join('')}</tr></thead>

@@ -3,6 +3,7 @@ import type { PoisonManifest } from '../attacks/poison.js';
 import { type Precision, resolvePrecision } from '../device.js';
 import { PadFtError } from '../errors.js';
 import { checkFile } from '../formats/json-shape.js';
+import { parseJson } from '../formats/json-text.js';
 import { readSafetensors, writeSafetensors } from '../formats/safetensors.js';
 import { checkEvaluation } from '../formats/training-shape.js';
 import type { NativeDevice } from '../native/contract.js';
@@ -61,7 +62,7 @@ export async function readJudgement(
     if (predicted?.dtype !== 'I32' || predicted.shape.length !== 1) return null;
     if (key !== null && metadata.get(KEY) !== key) return null;
     if (rows !== null && predicted.shape[0] !== rows) return null;
-    const value: unknown = JSON.parse(metadata.get(EVALUATION) ?? 'null');
+    const value = parseJson(metadata.get(EVALUATION) ?? 'null');
     return { evaluation: checkFile(checkEvaluation, value, path), predicted: new Int32Array(copyOf(predicted)) };
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof PadFtError) return null;

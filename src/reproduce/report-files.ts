@@ -47,8 +47,9 @@ export async function writeReport(
   }
   for (const table of tables) {
     const { name, title } = table.table;
-    const below = [differencesHeading(table.table), differencesOf(grid, table.table)] as const;
-    await put(`${name}.md`, markdownTable(title, tableLines(table, states), ...below));
+    const lines = tableLines(table, states);
+    const below = [differencesHeading(table.table), differencesOf(grid, table.table, lines)] as const;
+    await put(`${name}.md`, markdownTable(title, lines, ...below));
   }
   await put(csv, cellsCsv(groups, states));
   await put(page, htmlPage(grid, tables, groups, states));

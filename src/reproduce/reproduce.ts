@@ -1,8 +1,11 @@
-import { DATASETS, type DatasetSource } from '../datasets/index.js';
+import { stat } from 'node:fs/promises';
+import { DATASETS, type DatasetSource, isDatasetName } from '../datasets/index.js';
 import { type Device, type Precision, resolveDevice } from '../device.js';
 import { invalidOption, isAbort, PadFtError } from '../errors.js';
 import type { Evaluation } from '../evaluate.js';
+import { describeFileProblem } from '../formats/file-problem.js';
 import { counted } from '../formats/plural.js';
+import { safeText } from '../formats/terminal.js';
 import { integer } from '../options.js';
 import { findTraining, isTrainingAskedFor } from './adopt.js';
 import { type CellGroup, expandGrid, groupCells, type TableCells } from './cells.js';
@@ -103,12 +106,12 @@ export interface Reproduction extends GridProgress {
  * with our figures beside the paper's. Each cell is kept under what it depends on: a run that was stopped goes on where
  * it was, and a changed option runs again what depends on it.
  *
- * @throws PadFtError ERR_OPTION, ERR_FILE_WRITE; ERR_FILE_MISSING before anything begins, when data that a pending cell
- * needs are not there; ERR_ABORTED when the signal was raised, with everything finished kept. A cell that fails throws
+ * @throws PadFtError ERR_OPTION, ERR_FILE_WRITE; ERR_FILE_MISSING before anything begins, when a folder of `victims` or
+ * data that a pending cell needs are not there; ERR_ABORTED when the signal was raised, with everything finished kept. A cell that fails throws
  * nothing: it is in `failures` and in the tables
  */
 export async function reproduce(options: ReproduceOptions, context: ReproduceContext = {}): Promise<Reproduction> {
-  const { grid, tables, groups, store } = prepare(options);
+  const { grid, tables, groups, store } = await prepare(options);
   const { jobs = 1, devices = ['auto'] } = options;
   const say = context.onEvent ?? (() => {});
   const missing = missingAttacks(grid);
@@ -157,10 +160,10 @@ export async function reproduce(options: ReproduceOptions, context: ReproduceCon
  * What `reproduce` would do with the same options: every cell with its state, and what is pending in forward units and
  * seconds. Writes nothing.
  *
- * @throws PadFtError ERR_OPTION, ERR_DEVICE, ERR_ADDON
+ * @throws PadFtError ERR_OPTION, ERR_DEVICE, ERR_ADDON; ERR_FILE_MISSING for a folder of `victims`
  */
 export async function planReproduction(options: ReproduceOptions): Promise<ReproductionPlan> {
-  const { groups, store } = prepare(options);
+  const { groups, store } = await prepare(options);
   const known = await readStates(store, groups);
   const cells = groups.flatMap(({ defenses }) =>
     defenses.map((cell) => ({ name: cell.name, key: cell.key, state: stateOf(cell, known).state })),
@@ -195,9 +198,11 @@ interface Prepared {
   readonly store: CellStore;
 }
 
-function prepare(options: ReproduceOptions): Prepared {
+async function prepare(options: ReproduceOptions): Promise<Prepared> {
   checkLanes(options);
   const grid = chooseGrid(options.grid ?? paperGrid(options.scale ?? 'paper'), options.what, options);
+  checkPlace(grid, options);
+  for (const folder of options.victims ?? []) await requireFolder(folder);
   const tables = expandGrid(grid, options.precision);
   const store = new CellStore(options.out ?? defaultFolder(options), { models: options.keepModels });
   return { grid, tables, groups: groupCells(tables), store };
@@ -237,6 +242,27 @@ function checkLanes({ jobs = 1, devices = ['auto'] }: ReproduceOptions): void {
   if (devices.length < 1 || devices.length > jobs) {
     throw invalidOption('devices', `from one to as many as there are jobs (${jobs})`, devices.join(', '));
   }
+}
+
+/** Where no data set is read from files, nobody asks where they lie. ERR_OPTION */
+function checkPlace({ tables }: Grid, { dataPlace = {} }: ReproduceOptions): void {
+  const [first] = Object.keys(given(dataPlace));
+  const names = [...new Set(tables.flatMap(({ datasets }) => datasets))].filter(isDatasetName);
+  const sources = names.map((name): DatasetSource<object> => DATASETS[name]);
+  if (first === undefined || sources.some(({ locate }) => locate !== undefined)) return;
+  const message = `dataPlace.${first}: ${names.join(', ')} is made, not read from files; leave it out`;
+  throw new PadFtError('ERR_OPTION', message, { details: { path: `dataPlace.${first}`, datasets: names } });
+}
+
+/** A folder that was misspelt must not pass for one without victims. ERR_FILE_MISSING */
+async function requireFolder(folder: string): Promise<void> {
+  const problem = await stat(folder).then(
+    (info) => (info.isDirectory() ? null : 'it is no folder'),
+    (error: unknown) => describeFileProblem(error),
+  );
+  if (problem === null) return;
+  const message = safeText(`${folder}: ${problem}; name a folder of victims that \`pad-ft train\` made`);
+  throw new PadFtError('ERR_FILE_MISSING', message, { details: { path: folder, problem } });
 }
 
 interface KnownStates extends GridStates {

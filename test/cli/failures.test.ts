@@ -96,6 +96,16 @@ describe('wrong usage exits with 2, before anything is loaded', () => {
       '--preset: the method is none, which does not read it',
     ],
     [
+      'a setting of another purifier',
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--rounds', '5'],
+      '--purify.rounds: the purifier is cross-label, which does not read it',
+    ],
+    [
+      'a setting of another controller',
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--preset', 'paper', '--clip.mu', '0.2'],
+      '--clip.mu: the controller is mm-bm, which does not read it',
+    ],
+    [
       "another method's setting",
       ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--ft.epochs', '3'],
       '--ft.epochs: the method is pad-ft; leave it out, or use --method ft',

@@ -102,11 +102,12 @@ describe('defend --method', () => {
   });
 
   it.each(PURIFIERS)('%s scores every row, and repairs nothing', async (name) => {
+    const plain = name === 'cross-label' ? ['--purify.sharpen', 'false'] : [];
     const few = name === 'strip' ? ['--purify.overlays', '2'] : [];
     const bounds = name === 'clip-drop' ? ['--rounds', '1', '--clip.steps', '5', '--clip.batchSize', '20'] : [];
     const args = ['defend', '--model', 'victim/victim.safetensors', '--data', 'set', '--method', name];
     const { code, stdout, stderr } = await padFt(
-      [...args, ...few, ...bounds, ...COMPUTE, '--out', name, '--json'],
+      [...args, ...plain, ...few, ...bounds, ...COMPUTE, '--out', name, '--json'],
       inFolder,
     );
     expect({ code, stderr }).toMatchObject({ code: 0 });
@@ -121,7 +122,16 @@ describe('defend --method', () => {
       },
     ]);
     expect(card.config.detectors).toMatchObject([
-      { name, settings: { purify: { purifier: name, ...(name === 'strip' && { overlays: 2 }) } } },
+      {
+        name,
+        settings: {
+          purify: {
+            purifier: name,
+            ...(name === 'cross-label' && { sharpen: false }),
+            ...(name === 'strip' && { overlays: 2 }),
+          },
+        },
+      },
     ]);
     // The card's AUROC, from the file: of rows that the victim classifies as labelled, without self-labelled poison.
     const rows = readFileSync(at(name, 'scores.csv'), 'utf8').trimEnd().split('\n').slice(1);
@@ -184,6 +194,7 @@ describe('defend --method', () => {
       [['--method', 'clip-drop', '--clip.learningRate', '0.5'], '--clip.learningRate: the method is clip-drop'],
       [['--method', 'clip-drop', '--rounds', '1', '--purify.rounds', '2'], '--rounds 1 and --purify.rounds 2'],
       [['--method', 'mm-bd', '--rounds', '2'], '--rounds: the method is mm-bd'],
+      [['--method', 'sce', '--purify.sharpen', 'false'], '--purify.sharpen: the method is sce'],
       [['--method', 'sce', '--preset', 'paper'], '--preset: the method is sce'],
       [['--method', 'sce', '--clean', 'clean'], '--clean: sce takes no clean images'],
       [['--method', 'ft', '--rounds', '2', '--clean', 'clean'], '--rounds: the method is ft'],

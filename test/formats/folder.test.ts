@@ -1,10 +1,12 @@
 import {
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -86,6 +88,17 @@ test('gives a file a second name in place of another', async () => {
   await shareFile(from, to);
   expect(readFileSync(to, 'utf8')).toBe('new');
   expect(readdirSync(folder).sort()).toEqual(['from', 'inner', 'to']);
+});
+
+test('gives a second name to the file that a symbolic link leads to', async () => {
+  mkdirSync(join(folder, 'store'));
+  mkdirSync(join(folder, 'away'));
+  writeFileSync(join(folder, 'store', 'blob'), 'model');
+  symlinkSync(join('store', 'blob'), join(folder, 'linked'));
+  const to = join(folder, 'away', 'model');
+  await shareFile(join(folder, 'linked'), to);
+  expect(lstatSync(to).isFile()).toBe(true);
+  expect(readFileSync(to, 'utf8')).toBe('model');
 });
 
 test('where no link can be made, a whole copy takes the place of what is there, or nothing does', async () => {

@@ -114,6 +114,15 @@ test('a given victim, controls, and a clean set', async () => {
   expect(formatTable(card)).toContain('victim (given)');
   expect(formatTable(card)).toContain('known to be clean');
 
+  // A victim that cannot be defended leaves what is there alone.
+  const clipped = { ...options, victim: join(folder, 'second', 'oracle.pad.safetensors'), folder };
+  const before = await readFile(join(folder, 'card.json'), 'utf8');
+  await expect(runExperiment(clipped)).rejects.toMatchObject({
+    code: 'ERR_MODEL',
+    message: expect.stringMatching(/clipped already/),
+  });
+  expect(await readFile(join(folder, 'card.json'), 'utf8')).toBe(before);
+
   const clean = await runExperiment({
     ...options,
     folder: join(folder, 'clean'),

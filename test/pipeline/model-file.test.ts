@@ -54,6 +54,20 @@ test.each([
   expect(error).toMatchObject({ message: expect.stringContaining(path) });
 });
 
+test('a small file that speaks of a large network is refused before one is made', async () => {
+  const path = join(await madeFolder(), 'model.safetensors');
+  const width = 4096;
+  const first = new Uint8Array(width * 27 * 4);
+  const entries: SafetensorsEntry[] = [
+    { name: 'conv1.weight', dtype: 'F32', shape: [width, 3, 3, 3], data: first },
+    { name: 'linear.weight', dtype: 'F32', shape: [65_536, 0], data: new Uint8Array(0) },
+  ];
+  await writeSafetensors(path, entries);
+  const error = await loadModel(path, { device, mean: MEAN, std: STD }).catch((reason: unknown) => reason);
+  const told = 'a preact-resnet18 of that width more than 45701136576 weights; the file holds 110592';
+  expect(error).toMatchObject({ code: 'ERR_MODEL', message: expect.stringContaining(told), details: { path, width } });
+});
+
 test('an unknown architecture and wrong bounds are refused with the file', async () => {
   const bound = 'clip.layer1.0.relu1.max';
   const cases: readonly [path: string, told: RegExp][] = [

@@ -3,8 +3,9 @@ import { rangeOf } from '../../src/attacks/attack.js';
 import { ATTACK_NAMES, ATTACKS, findAttack } from '../../src/attacks/index.js';
 import { LABEL_POLICIES } from '../../src/attacks/labels.js';
 import { SYNTHETIC_TRIGGER_NAME, syntheticTrigger } from '../../src/attacks/synthetic-trigger.js';
-import { applyTrigger, describeTrigger, imageSize, sha256Hex, type Trigger } from '../../src/attacks/trigger.js';
+import { applyTrigger, describeTrigger, imageSize, type Trigger } from '../../src/attacks/trigger.js';
 import { warpGrid } from '../../src/attacks/warp-grid.js';
+import { sha256Hex } from '../../src/formats/sha256.js';
 
 const CIFAR = { channels: 3, height: 32, width: 32 };
 

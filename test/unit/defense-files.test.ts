@@ -28,3 +28,9 @@ test('without a card only the files of the coming defences are taken away', asyn
   await removeRun(nowhere, ['new']);
   expect(await readdir(nowhere)).toEqual([]);
 });
+
+test('what a stopped run had finished goes with it', async () => {
+  const folder = await folderWith(...FILES, 'truth.safetensors', 'checkpoint.safetensors');
+  await removeRun(folder, ['new']);
+  expect((await readdir(folder)).sort()).toEqual(['checkpoint.safetensors', 'truth.safetensors']);
+});

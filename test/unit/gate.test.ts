@@ -3,6 +3,7 @@ import { chooseStage, type StageView } from '../../src/defenses/pad-ft/gate.js';
 import { collapse } from '../../src/defenses/pad-ft/index.js';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
 import { costOf } from '../../src/defenses/pad-ft/outcome.js';
+import { fallsAtMost } from '../../src/metrics.js';
 
 const { maxAccDrop, gatePrice } = PRESETS.default;
 
@@ -53,6 +54,19 @@ describe('the stage gate', () => {
     expect(reason).toBe(
       'pad: 1.0 % of accuracy lost on held-out rows, 50.0 % of the suspects keep their label; pad-ft would lose 3.0 %, more than the 2.0 % allowed',
     );
+  });
+
+  test('a loss of exactly what it may is affordable, however the difference is rounded', () => {
+    expect(270 / 300 - 264 / 300).toBeGreaterThan(0.02);
+    expect(stageOf([270 / 300, 1], [264 / 300, 0], [263 / 300, 0])).toBe('pad');
+    for (const rows of [300, 5000, 99_991]) {
+      for (let right = Math.ceil(rows / 2); right <= rows; right += 7) {
+        const most = Math.floor(0.02 * rows) / rows;
+        const [just, more] = [right - Math.floor(0.02 * rows), right - Math.floor(0.02 * rows) - 1];
+        expect(fallsAtMost(right / rows, just / rows, most)).toBe(true);
+        expect(fallsAtMost(right / rows, more / rows, most)).toBe(false);
+      }
+    }
   });
 
   test('without suspects takes the most accurate repair, and a repair rather than none', () => {

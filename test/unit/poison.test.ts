@@ -8,9 +8,9 @@ import {
   poisonedLabels,
   poisonManifest,
 } from '../../src/attacks/poison.js';
-import { sha256Hex } from '../../src/attacks/trigger.js';
 import { checkFile } from '../../src/formats/json-shape.js';
 import { checkPoisonManifest } from '../../src/formats/poison-manifest.js';
+import { sha256Hex } from '../../src/formats/sha256.js';
 import { poisonSettings } from '../../src/poisoned-set.js';
 
 const labels = Int32Array.from({ length: 1000 }, (_, i) => i % 10);

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
@@ -94,6 +94,10 @@ test('the grid of the paper: tables, attacks, and what tables share is one cell'
   expect(new Set(groups.map(({ victim }) => victim.folder)).size).toBe(groups.length);
   const three = tables[2]?.victims[0]?.defenses ?? [];
   expect(three.map(({ column, count }) => `${column} ${count}`)).toContain('paper 6000');
+  // What tables share is one folder, whichever of them asks.
+  const folders = three.filter(({ column, count }) => column === 'paper' && count === 3000).map(({ folder }) => folder);
+  const shared = tables[0]?.victims[0]?.defenses.find(({ column }) => column === 'paper')?.folder;
+  expect(folders).toEqual([shared]);
   // n varies alone: the budget of stage 2 stays.
   expect(
     new Set(three.filter(isPadFt).map(({ column, planned }) => `${column} ${planned.settings.clip.steps}`)).size,
@@ -260,6 +264,18 @@ test('a device without a job of its own is refused', async () => {
   await expect(run({ jobs: 2, devices: [] })).rejects.toMatchObject({ code: 'ERR_OPTION' });
 });
 
+test('what would be passed over is refused before anything is written', async () => {
+  const out = join(tmpdir(), 'pad-ft-never-made');
+  const run = (change: object) => reproduce({ what: 'table1', scale: 'smoke', out, ...change });
+  await expect(run({ victims: [join(out, 'trianed')] })).rejects.toMatchObject({
+    ...{ code: 'ERR_FILE_MISSING', message: expect.stringMatching(/trianed: it does not exist .*pad-ft train/) },
+  });
+  await expect(run({ dataPlace: { path: '/data' } })).rejects.toMatchObject({
+    ...{ code: 'ERR_OPTION', message: 'dataPlace.path: synthetic is made, not read from files; leave it out' },
+  });
+  await expect(stat(out)).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
 test('the paper’s figures', () => {
   const at = (dataset: string, attack: string, rate: number) => ({ dataset, attack, rate, variant: '' });
   expect(paperFigure(at('cifar10', 'badnets', 0.1), 'none')).toEqual({ acc: 91.82, asr: 93.79 });
@@ -408,6 +424,54 @@ test('a card’s class names are text on the page and in the CSV, and seeds are 
   expect(pad).toMatchObject({ model: 'default: PAD', returned: true, purity: { n: 2, sd: 0 }, note: '' });
 });
 
+test('a seed that was not repaired counts in DER as in the rates, as a defence that changed nothing', async () => {
+  const card = await cardWith(['a', 'b'], 0.9);
+  const [row] = card.rows;
+  if (row?.figures == null) throw new Error('a card without figures');
+  const { evaluations } = row.figures;
+  const kept = {
+    ...{ ...row, clipping: null, returned: 'victim' as const },
+    figures: {
+      ...row.figures,
+      ...{ der: { pad: null, 'pad-ft': null }, evaluations: { ...evaluations, pad: null, 'pad-ft': null } },
+    },
+  };
+  const grid = oneTable({ seeds: [0, 1], defenses: ['default'] });
+  const tables = expandGrid(grid);
+  const groups = groupCells(tables);
+  const cards = [card, { ...card, rows: [kept] }];
+  const done = groups.flatMap(({ defenses }, i) =>
+    defenses.map(({ key }) => [key, { state: 'done' as const, card: cards[i] as RunCard }] as const),
+  );
+  const states = { ...NOTHING, defenses: new Map(done) };
+  const lines = tables.flatMap((table) => tableLines(table, states));
+  const line = lines.find(({ model }) => model === 'default: PAD-FT');
+  expect(line).toMatchObject({ acc: { n: 2 }, der: { n: 2 }, note: 'not repaired at 1 of 2 seeds' });
+  expect(line?.der?.mean).toBeCloseTo(((row.figures.der['pad-ft'] ?? Number.NaN) + 0.5) / 2, 12);
+  const [head = [], ...body] = cellsCsv(groups, states)
+    .trimEnd()
+    .split('\r\n')
+    .map((text) => text.split(','));
+  expect(body.map((cells) => cells[head.indexOf('der')])[1]).toBe('0.5');
+});
+
+test('a table of cells from several machines says so', async () => {
+  const card = await cardWith(['a', 'b'], 0.9);
+  const grid = oneTable({ seeds: [0, 1], defenses: ['default'] });
+  const tables = expandGrid(grid);
+  const groups = groupCells(tables);
+  const elsewhere = { ...card, environment: { ...card.environment, device: 'cuda:0', deviceName: 'a GPU' } };
+  const said = (cards: readonly RunCard[]) => {
+    const done = groups.flatMap(({ defenses }, i) =>
+      defenses.map(({ key }) => [key, { state: 'done' as const, card: cards[i] as RunCard }] as const),
+    );
+    const lines = tables.flatMap((table) => tableLines(table, { ...NOTHING, defenses: new Map(done) }));
+    return differencesOf(grid, grid.tables[0] as Grid['tables'][number], lines).join('\n');
+  };
+  expect(said([card, elsewhere])).toContain(`not computed on one machine: ${card.environment.cpu}; a GPU.`);
+  expect(said([card, card])).not.toContain('not computed on one machine');
+});
+
 /** A card of one method, and one of each kind of detector, as a cell has them. */
 async function rivalCards(acc: number, added: readonly number[] = []) {
   const { rows, ...card } = await cardWith(['a', 'b'], 0.9);
@@ -484,7 +548,12 @@ test('methods and detectors on their cards, in the tables, on the page and in th
   });
   expect(line('mm-bd')).toMatchObject({ given: 'victim', auroc: null, detection: { pValue: { mean: 0.0125 } } });
 
-  const markdown = markdownTable('x', lines, 'y', differencesOf(grid, tables[0]?.table as Grid['tables'][number]));
+  const markdown = markdownTable(
+    'x',
+    lines,
+    'y',
+    differencesOf(grid, tables[0]?.table as Grid['tables'][number], lines),
+  );
   expect(markdown).toContain('| 85.00 ± 7.07 | 10.00 ± 0.00 |');
   expect(markdown).toContain('| 300 ± 0 | victim, 2500 clean images |');
   expect(markdown).toContain('| 0 (2 of 2) | 0.013 |');
@@ -517,7 +586,7 @@ test('a table of detectors alone has no columns, figures or sentences of repairs
   expect(columnsFor(lines).map(({ title }) => title)).not.toContain('DER');
   expect(lines.map(({ model }) => model)).not.toContain('DBD');
   expect(htmlPage(grid, tables, groupCells(tables), NOTHING)).not.toContain('ACC against ASR');
-  expect(differencesOf(grid, grid.tables[0] as Grid['tables'][number]).join()).not.toContain('Δ ASR');
+  expect(differencesOf(grid, grid.tables[0] as Grid['tables'][number], lines).join()).not.toContain('Δ ASR');
   // Where PAD-FT stands alone, all were given the same.
   const titles = (change: Partial<Grid['tables'][number]>) =>
     columnsFor(expandGrid(oneTable(change)).flatMap((table) => tableLines(table, NOTHING))).map(({ title }) => title);

@@ -1,8 +1,8 @@
 import { Argument, type Command } from 'commander';
-import { sha256Hex } from '../../attacks/trigger.js';
 import type { DatasetPair, ImageSet } from '../../datasets/image-set.js';
 import type { DatasetName } from '../../datasets/index.js';
 import { counted } from '../../formats/plural.js';
+import { sha256Hex } from '../../formats/sha256.js';
 import { safeText } from '../../formats/terminal.js';
 import { addDatasetFlags, DATASET_NAMES, type DatasetFlags, datasetRequest, loadRequested } from '../dataset-flags.js';
 import { addOutputFlags } from '../options.js';

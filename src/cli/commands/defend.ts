@@ -9,12 +9,17 @@ import {
   requireUnbounded,
 } from '../../defenses/pad-ft/index.js';
 import {
+  type ClipSettings,
+  CONTROLLERS,
+  type ControllerName,
   type PadFtOptions,
+  type PadFtSettings,
   PRESET_NAMES,
   PRESETS,
   type PresetName,
   type PurifySettings,
 } from '../../defenses/pad-ft/options.js';
+import { purifierReads } from '../../defenses/pad-ft/purifiers.js';
 import type { LabelVerdict } from '../../defenses/pad-ft/verdict.js';
 import { PadFtError } from '../../errors.js';
 import { counted } from '../../formats/plural.js';
@@ -179,7 +184,7 @@ function plan(command: Command, flags: Flags): (session: Session, compute: Compu
   refuseMethodFlags(method, { ...flags });
   refuseUseOfClean(flags, false);
   const options = defenseOptions(flags);
-  padFtSettings(options);
+  refuseUnread(options, padFtSettings(options));
   return (session, compute) => defend(session, compute, flags, options);
 }
 
@@ -212,6 +217,34 @@ function defenseOptions(flags: Flags): PadFtOptions {
     clip: givenSettings(CLIP_GROUP, values),
     tune: givenSettings(TUNE_GROUP, values),
   };
+}
+
+/** Settings of stage 2 that one of its controllers alone reads. */
+const CONTROLLER_READS: Readonly<Record<ControllerName, readonly (keyof ClipSettings)[]>> = {
+  settle: ['mu', 'margin', 'suspectBatchSize'],
+  'mm-bm': ['start'],
+};
+
+/** A flag that the purifier or the controller does not read must not pass for one that made a difference. ERR_OPTION */
+function refuseUnread({ purify = {}, clip = {} }: PadFtOptions, settings: PadFtSettings): void {
+  const { purifier } = settings.purify;
+  const { controller } = settings.clip;
+  const read: ReadonlySet<string> = purifierReads(purifier);
+  const others = CONTROLLERS.filter((name) => name !== controller).flatMap((name) => CONTROLLER_READS[name]);
+  const unread = [
+    ...Object.keys(purify)
+      .filter((field) => !read.has(field))
+      .map((field) => [`--purify.${field}`, `purifier is ${purifier}`] as const),
+    ...others
+      .filter((field) => Object.hasOwn(clip, field))
+      .map((field) => [`--clip.${field}`, `controller is ${controller}`] as const),
+  ];
+  const [first] = unread;
+  if (first === undefined) return;
+  const [flag, why] = first;
+  throw new PadFtError('ERR_OPTION', `${flag}: the ${why}, which does not read it; leave it out`, {
+    details: { path: flag, purifier, controller },
+  });
 }
 
 /** The rounds by either name. ERR_OPTION when the two differ. */

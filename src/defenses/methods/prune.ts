@@ -1,6 +1,6 @@
 import type { Dataset } from '../../dataset.js';
 import { PadFtError } from '../../errors.js';
-import { accuracy } from '../../metrics.js';
+import { accuracy, fallsAtMost } from '../../metrics.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import type { StateEntry } from '../../native/contract.js';
 
@@ -88,7 +88,7 @@ export async function pruneWithin(
     const grown = channels.length > kept.channels.length;
     if (grown) await model.loadState(prunedState(state, channels, kinds));
     const now = grown ? await accuracyNow() : kept.accuracy;
-    if (now < before - maxAccDrop) break;
+    if (!fallsAtMost(before, now, maxAccDrop)) break;
     kept = { channels, portion: i + 1, accuracy: now };
   }
   await model.loadState(prunedState(state, kept.channels, kinds));

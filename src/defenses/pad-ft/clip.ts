@@ -1,7 +1,7 @@
 import type { Dataset } from '../../dataset.js';
 import { resolvePrecision } from '../../device.js';
 import { invalidOption } from '../../errors.js';
-import { accuracy } from '../../metrics.js';
+import { accuracy, fallsAtMost } from '../../metrics.js';
 import { type EvaluationOptions, type Model, NO_BOUNDS } from '../../model.js';
 import type { BoundsFitterOptions, FitStepsResult, NativeBounds, NativeBoundsFitter } from '../../native/contract.js';
 import { callNative, runJob } from '../../native/job.js';
@@ -188,7 +188,7 @@ async function settle(input: ClipInput, fitter: NativeBoundsFitter): Promise<Cli
       const now = await accuracyOn(input, judged);
       const suspectsKept = shown === null ? null : await accuracyOn(input, shown);
       looks.push({ step, lambda, mu, loss, mse, accuracy: now, suspectsKept });
-      if (now < floor) {
+      if (!fallsAtMost(before, now, input.maxAccDrop)) {
         below++;
         continue;
       }
@@ -220,10 +220,10 @@ async function takeFirstThatHolds(input: ClipInput, candidates: readonly Candida
   const { model, heldOut, maxAccDrop } = input;
   const all = heldOut !== null && heldOut.count > seen.count ? heldOut : null;
   model.bounds = NO_BOUNDS;
-  const floor = all === null ? 0 : (await accuracyOn(input, all)) - maxAccDrop;
+  const before = all === null ? 0 : await accuracyOn(input, all);
   for (const { step, bounds } of candidates) {
     model.bounds = bounds;
-    if (all === null || step === 0 || (await accuracyOn(input, all)) >= floor) return step;
+    if (all === null || step === 0 || fallsAtMost(before, await accuracyOn(input, all), maxAccDrop)) return step;
   }
   return 0;
 }

@@ -1,5 +1,5 @@
 import type { Dataset } from '../../dataset.js';
-import { accuracy } from '../../metrics.js';
+import { accuracy, fallsAtMost } from '../../metrics.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 
 /** The model after each stage: the victim, with bounds (PAD), with bounds and a tuned classifier (PAD-FT). */
@@ -48,10 +48,13 @@ export function chooseStage(views: readonly StageView[], maxAccDrop: number, pri
   const before = victim.heldOutAccuracy;
   if (before === null) return { stage: last.stage, reason: 'the gate is off: the last stage is returned', views };
   const loss = (view: StageView) => before - (view.heldOutAccuracy ?? 0);
-  const affordable = views.filter((view) => view.stage === 'victim' || loss(view) <= maxAccDrop);
+  const affordable = views.filter(
+    (view) => view.stage === 'victim' || fallsAtMost(before, view.heldOutAccuracy ?? 0, maxAccDrop),
+  );
+  const tooDear = views.filter((view) => !affordable.includes(view));
   let best = affordable[0] as StageView;
   for (const view of affordable.slice(1)) if (better(view, best, price)) best = view;
-  return { stage: best.stage, reason: explain(best, views, loss, maxAccDrop), views };
+  return { stage: best.stage, reason: explain(best, tooDear, loss, maxAccDrop), views };
 }
 
 function better(view: StageView, best: StageView, price: number): boolean {
@@ -66,12 +69,11 @@ function better(view: StageView, best: StageView, price: number): boolean {
 
 function explain(
   best: StageView,
-  views: readonly StageView[],
+  tooDear: readonly StageView[],
   loss: (view: StageView) => number,
   maxAccDrop: number,
 ): string {
   const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
-  const tooDear = views.filter((view) => view.stage !== 'victim' && loss(view) > maxAccDrop);
   const refused = tooDear.map((view) => `${view.stage} would lose ${percent(loss(view))}`).join(', ');
   const kept = best.suspectsKept === null ? '' : `, ${percent(best.suspectsKept)} of the suspects keep their label`;
   const lost = loss(best);

@@ -11,6 +11,8 @@ export interface Purifier {
   readonly score: (input: PurifyInput) => Promise<RowScores>;
   /** Which rows it keeps away, in words. */
   readonly summary: string;
+  /** What of the settings it reads, besides how many rows are kept (`purifierReads`). */
+  readonly reads: readonly (keyof PurifySettings)[];
   /** About what scoring costs, in forward units. */
   readonly units: (settings: Pick<PadFtSettings, 'purify' | 'clip'>, data: ScoredSize) => number;
 }
@@ -29,11 +31,15 @@ function sharpeningUnits({ sharpen }: PurifySettings, rows: number): number {
   return sharpen ? rows : 0;
 }
 
+/** Of purifiers that judge, not of those that rank alone. */
+const VERDICT = ['verdictSeparation', 'verdictGain', 'suspectPosterior'] as const;
+
 /** The purifiers by name. */
 export const PURIFIER_TABLE: Readonly<Record<PurifierName, Purifier>> = {
   'cross-label': {
     score: scoreCrossLabel,
     summary: "rows that lose their margin when channels are held to what other labels' rows show",
+    reads: ['quantile', 'limits', 'statistic', 'rowsPerLabel', 'sharpen', ...VERDICT],
     units({ purify }, { rows, classes }) {
       const statistics = purify.statistic === 'both' ? 2 : 1;
       const sample = Math.min(rows, classes * purify.rowsPerLabel);
@@ -46,6 +52,7 @@ export const PURIFIER_TABLE: Readonly<Record<PurifierName, Purifier>> = {
   'clip-drop': {
     score: scoreByClipDrop,
     summary: 'rows that lose their margin under bounds fitted to the cleanest rows, in rounds',
+    reads: ['rounds', 'sharpen', ...VERDICT],
     units({ purify, clip }, { rows }) {
       const kept = Math.min(rows, purify.count);
       // Its rounds settle on the kept rows, without suspects.
@@ -56,24 +63,33 @@ export const PURIFIER_TABLE: Readonly<Record<PurifierName, Purifier>> = {
   sce: {
     score: scoreBySce,
     summary: "rows in order of their symmetric cross-entropy, the paper's purifier",
+    reads: VERDICT,
     units: (_, { rows }) => rows,
   },
   'spectral-signatures': {
     score: scoreBySpectralSignatures,
     summary: 'rows far out along the widest spread of their label’s features',
+    reads: [],
     units: TWICE,
   },
   'activation-clustering': {
     score: scoreByActivationClustering,
     summary: 'rows in the smaller of two clusters of their label’s features',
+    reads: [],
     units: TWICE,
   },
   strip: {
     score: scoreByStrip,
     summary: 'rows whose label survives other images laid over them',
+    reads: ['overlays'],
     units: ({ purify }, { rows }) => (2 + purify.overlays) * rows,
   },
 };
+
+/** Every setting of stage 1 that makes a difference under this purifier, its own name among them. */
+export function purifierReads(purifier: PurifierName): ReadonlySet<keyof PurifySettings> {
+  return new Set(['purifier', 'count', 'pool', 'alpha', ...PURIFIER_TABLE[purifier].reads]);
+}
 
 /** Units of scoring every row by the settings' purifier. */
 export function scoringUnits(settings: Pick<PadFtSettings, 'purify' | 'clip'>, data: ScoredSize): number {

@@ -61,7 +61,7 @@ export async function rejudge(input: RejudgeInput): Promise<Purification> {
     const own = found.suspects.filter(({ givenLabel }) => givenLabel === label);
     const again = verdict.attacked && own.length >= LEAST_PRESSED ? await look(verdict, own) : null;
     labels.push(again === null ? verdict : { ...verdict, ...again.figures });
-    suspects.push(...(again?.suspects ?? own));
+    for (const suspect of again?.suspects ?? own) suspects.push(suspect);
   }
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
   const suspected = new Set(suspects.map(({ row }) => row));
