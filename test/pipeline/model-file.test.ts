@@ -64,7 +64,7 @@ test('a small file that speaks of a large network is refused before one is made'
   ];
   await writeSafetensors(path, entries);
   const error = await loadModel(path, { device, mean: MEAN, std: STD }).catch((reason: unknown) => reason);
-  const told = 'a preact-resnet18 of that width more than 45701136576 weights; the file holds 110592';
+  const told = 'a preact-resnet18 of that width more than 45701136384 weights; the file holds 110592';
   expect(error).toMatchObject({ code: 'ERR_MODEL', message: expect.stringContaining(told), details: { path, width } });
 });
 

@@ -55,6 +55,14 @@ test('also when the signal was raised too, by the callback itself', async () => 
   await expect(model.predict(data, { batchSize: 10, onProgress, signal: stop.signal })).rejects.toBe(error);
 });
 
+test('a training that is stopped says what it leaves: nothing without a checkpoint', async () => {
+  const stop = new AbortController();
+  const settings = { width: 8, epochs: 3, batchSize: 10, cropPadding: 0 };
+  const stopped = train(data, set, settings, { signal: stop.signal, onEpoch: () => stop.abort() });
+  const message = 'training was stopped in epoch 2 of 3; no checkpoint was asked for, so nothing is kept';
+  await expect(stopped).rejects.toMatchObject({ code: 'ERR_ABORTED', message });
+});
+
 test('also on the way through training and a whole defence', async () => {
   const error = new Error('enough');
   const settings = { width: 8, epochs: 3, batchSize: 10, cropPadding: 0 };
