@@ -38,6 +38,7 @@ list(REMOVE_DUPLICATES _cuda_includes)
 set(PADFT_CUDA_GRAPHS OFF)
 if(_cudart AND _cuda_includes)
   include(CheckCXXSourceCompiles)
+  unset(PADFT_CUDA_GRAPHS_COMPILE CACHE)  # the toolkit may have changed since the last time
   set(CMAKE_REQUIRED_INCLUDES "${LIBTORCH}/include" "${LIBTORCH}/include/torch/csrc/api/include" ${_cuda_includes})
   set(CMAKE_REQUIRED_FLAGS "-std=c++${PADFT_CXX_STANDARD}")
   set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)

@@ -44,7 +44,7 @@ export type Purpose = 'training' | 'scoring' | 'fitting' | 'evaluation';
 
 /**
  * The arithmetic as the core wants it. On CUDA `auto` trains in bfloat16 and does all else in TF32, which is fast there
- * already. On CPUs with AVX512-BF16 it trains, scores and fits in bfloat16 and evaluates in float32; on others everything
+ * already; on cards older than compute capability 8.0, which have neither, it trains in float32, and TF32 is that. On CPUs with AVX512-BF16 it trains, scores and fits in bfloat16 and evaluates in float32; on others everything
  * is float32.
  */
 export function resolvePrecision(precision: Precision, device: NativeDevice, purpose: Purpose): NativePrecision {
@@ -53,6 +53,9 @@ export function resolvePrecision(precision: Precision, device: NativeDevice, pur
       throw invalidOption('precision', 'auto, fp32 or bf16 on the CPU', precision);
     return precision;
   }
-  if (device !== 'cpu') return purpose === 'training' ? 'bf16' : 'tf32';
-  return purpose !== 'evaluation' && callNative(() => loadAddon().runtime()).cpuBf16 ? 'bf16' : 'fp32';
+  const runtime = () => callNative(() => loadAddon().runtime());
+  if (device === 'cpu') return purpose !== 'evaluation' && runtime().cpuBf16 ? 'bf16' : 'fp32';
+  if (purpose !== 'training') return 'tf32';
+  const gpu = runtime().cudaDevices.find(({ index }) => device === `cuda:${index}`);
+  return gpu?.bf16 === false ? 'fp32' : 'bf16';
 }

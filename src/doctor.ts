@@ -85,7 +85,7 @@ async function tryDevices(
     ...runtime.cudaDevices.map(({ index, name, totalBytes }) => ({
       device: `cuda:${index}`,
       name,
-      memoryBytes: totalBytes,
+      memoryBytes: totalBytes === 0 ? null : totalBytes,
     })),
   ];
   const trials: DeviceTrial[] = [];

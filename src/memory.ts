@@ -2,7 +2,10 @@ import type { NativeDevice } from './native/contract.js';
 import { callNative } from './native/job.js';
 import { loadAddon } from './native/load.js';
 
-/** What a stage cost. Bytes: resident set of the process on the CPU, live tensors on CUDA. */
+/**
+ * What a stage cost. Bytes: resident set of the process on the CPU, live tensors on CUDA; 0 where that is not known (an
+ * addon built without the headers of the CUDA runtime).
+ */
 export interface StageCost {
   readonly stage: string;
   readonly seconds: number;

@@ -3,6 +3,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <stdlib.h>
 
 #include "core/device_info.h"
 #include "core/host_cache.h"
@@ -22,6 +23,8 @@ const napi_type_tag kMixMatchTag = {0x8e47d15f03ac4b92, 0x7df2a6c9581e3b04};
 Addon& addon_of(Napi::Env env) { return *env.GetInstanceData<Addon>(); }
 
 Addon::Addon(Napi::Env env, Napi::Object exports) {
+  // Read by cuBLAS when it first computes. The loader sets it too, but in a worker thread its environment is a copy.
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   install_host_cache();
   DefineAddon(exports, {InstanceMethod("runtime", &Addon::runtime), InstanceMethod("models", &Addon::models),
                         InstanceMethod("setThreads", &Addon::set_threads), InstanceMethod("memory", &Addon::memory),
@@ -60,6 +63,7 @@ Napi::Value Addon::runtime(const Napi::CallbackInfo& info) {
       entry.Set("index", static_cast<double>(device.index));
       entry.Set("name", device.name);
       entry.Set("totalBytes", static_cast<double>(device.total_bytes));
+      entry.Set("bf16", device.bf16);
       devices.Set(devices.Length(), entry);
     }
     result.Set("cudaDevices", devices);
@@ -298,7 +302,7 @@ Napi::Value Addon::create_mixmatch_trainer(const Napi::CallbackInfo& info) {
   });
 }
 
-void Addon::cancel_all(const Napi::CallbackInfo&) { Worker::instance().cancel_and_wait(nullptr, 10); }
+void Addon::cancel_all(const Napi::CallbackInfo&) { Worker::instance().cancel_and_wait(this, 10); }
 
 }  // namespace padft::binding
 

@@ -17,6 +17,7 @@
 #include "convert.h"
 #include "handle.h"
 #include "models/network.h"
+#include "worker.h"
 
 namespace padft::binding {
 
@@ -146,6 +147,15 @@ class WorkerWrap : public Wrap<Self, Core> {
  public:
   using Wrap<Self, Core>::Wrap;
   std::shared_ptr<Slot> model_slot;
+
+  /// One that was never disposed of goes when the collector comes. While a job uses its model the compute thread lets go
+  /// of it, after that job.
+  ~WorkerWrap() override {
+    if (!this->core_ || !model_slot || !model_slot->busy()) return;
+    auto job = std::make_shared<Job>();
+    job->run = [core = std::move(this->core_)]() mutable { core.reset(); };
+    Worker::instance().submit(std::move(job));
+  }
 
   /// Freeing it may touch the model (a trainer ends its training mode), so that must be idle too: ERR_BUSY.
   void free(Napi::Env env) {

@@ -36,6 +36,11 @@ class Slot {
     std::lock_guard<std::mutex> lock(mutex_);
     return disposed_;
   }
+  /// True while a job uses it.
+  bool busy() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return users_ > 0;
+  }
   /// True the first time. Throws ERR_BUSY while a job uses it.
   bool dispose() {
     std::lock_guard<std::mutex> lock(mutex_);

@@ -46,7 +46,7 @@ void Worker::loop() {
 }
 
 void Worker::cancel_and_wait(const void* owner, double seconds) {
-  const auto concerns = [owner](const std::shared_ptr<Job>& job) { return job && (!owner || job->owner == owner); };
+  const auto concerns = [owner](const std::shared_ptr<Job>& job) { return job && job->owner == owner; };
   std::unique_lock<std::mutex> lock(mutex_);
   for (auto& job : waiting_) {
     if (concerns(job)) job->control->cancelled = true;

@@ -27,7 +27,7 @@ class Worker {
   static Worker& instance();
 
   void submit(std::shared_ptr<Job> job);
-  /// Asks the jobs of `owner` (all when null) to stop at their next batch, then waits up to `seconds` for them to end.
+  /// Asks the jobs of `owner` to stop at their next batch, then waits up to `seconds` for them to end.
   void cancel_and_wait(const void* owner, double seconds);
   /// The number of threads the next job computes with; 0 leaves libtorch's choice.
   void set_threads(int count);

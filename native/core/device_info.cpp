@@ -3,6 +3,7 @@
 #include <ATen/Version.h>
 #include <torch/cuda.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <sstream>
@@ -37,12 +38,13 @@ bool cuda_built() {
 std::vector<CudaDevice> cuda_devices() {
   std::vector<CudaDevice> devices;
   for (int64_t i = 0; i < static_cast<int64_t>(torch::cuda::device_count()); ++i) {
-    CudaDevice device{i, "CUDA device", 0};
+    CudaDevice device{i, "CUDA device", 0, true};
 #ifdef PADFT_WITH_CUDA_GRAPHS
     cudaDeviceProp properties;
     if (cudaGetDeviceProperties(&properties, static_cast<int>(i)) == cudaSuccess) {
       device.name = properties.name;
       device.total_bytes = static_cast<int64_t>(properties.totalGlobalMem);
+      device.bf16 = properties.major >= 8;
     }
 #endif
     devices.push_back(device);
@@ -115,6 +117,17 @@ MemoryUse memory_use(at::Device device, bool reset) {
   return use;
 }
 
+namespace {
+
+bool has_bf16(at::Device device) {
+  if (device.is_cpu()) return cpu_has_bf16();
+  const auto devices = cuda_devices();
+  const auto index = static_cast<size_t>(std::max<int64_t>(device.index(), 0));
+  return index < devices.size() && devices[index].bf16;
+}
+
+}  // namespace
+
 double self_test(at::Device device) {
   NetworkOptions options;
   options.classes = 4;
@@ -128,6 +141,7 @@ double self_test(at::Device device) {
   Trainer trainer(network, {});
   EpochOptions epoch;
   epoch.batch_size = 8;
+  if (has_bf16(device)) epoch.precision = Precision::bf16;
   const Control control;
   const auto start = std::chrono::steady_clock::now();
   trainer.epoch(data, epoch, control);

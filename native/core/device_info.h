@@ -13,6 +13,8 @@ struct CudaDevice {
   int64_t index;
   std::string name;
   int64_t total_bytes;  ///< 0 when this build cannot ask
+  /// Compute capability 8.0 and newer: older ones convolve in bfloat16 slowly or not at all. True when it cannot be asked.
+  bool bf16;
 };
 
 std::string torch_version();
@@ -32,7 +34,7 @@ struct MemoryUse {
 /// CPU: the process's resident set. CUDA: bytes of live tensors. `reset` starts the peak anew.
 MemoryUse memory_use(at::Device device, bool reset);
 
-/// An epoch of a few rows; milliseconds.
+/// An epoch of a few rows, in bfloat16 where training is in that by itself; milliseconds.
 double self_test(at::Device device);
 
 }  // namespace padft

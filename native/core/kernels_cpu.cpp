@@ -439,7 +439,8 @@ void backward_site(const T* x, const T* dy, T* dx, int64_t images, int64_t pixel
           if (!(mean[c] > bound[c])) continue;
           for (int64_t i = c; i < span; i += channels) {
             factor[i] = bound[c] / mean[c];
-            offset[i] = -sum[c] * bound[c] / (mean[c] * mean[c] * static_cast<float>(pixels));
+            // Quotients first: the square of a tiny mean would be 0.
+            offset[i] = -(sum[c] / mean[c]) * (bound[c] / mean[c]) / static_cast<float>(pixels);
           }
           chunk_mean[c] += sum[c] / mean[c];
         }

@@ -25,6 +25,15 @@ at::Tensor warped_bytes(const at::Tensor& images, const at::Tensor& grids) {
 // In slices, so that the double-precision copies of a large set stay small.
 constexpr size_t kSlice = 1024;
 
+// Two labels for one row would be settled by chance.
+void check_distinct(const Dataset& data, const std::vector<int64_t>& rows) {
+  std::vector<bool> seen(static_cast<size_t>(data.count()), false);
+  for (const int64_t row : rows) {
+    require(!seen[static_cast<size_t>(row)], "ERR_DATA", "triggered rows: expected each once, got ", row, " twice");
+    seen[static_cast<size_t>(row)] = true;
+  }
+}
+
 // `draw` makes the new pixels of each slice of rows.
 template <class Draw>
 at::Tensor redraw(const Dataset& data, const std::vector<int64_t>& rows, const Draw& draw) {
@@ -32,7 +41,7 @@ at::Tensor redraw(const Dataset& data, const std::vector<int64_t>& rows, const D
   for (size_t begin = 0; begin < rows.size(); begin += kSlice) {
     const size_t end = std::min(rows.size(), begin + kSlice);
     const auto index = index_tensor({rows.begin() + begin, rows.begin() + end}, data.device());
-    images.index_copy_(0, index, draw(images.index_select(0, index)));
+    images.index_copy_(0, index, draw(data.images().index_select(0, index)));
   }
   return images;
 }
@@ -106,6 +115,7 @@ at::Tensor apply_trigger(const at::Tensor& images, const Trigger& trigger) {
 Dataset with_trigger(const Dataset& data, const std::vector<int64_t>& rows, const Trigger& trigger,
                      const std::vector<int64_t>& labels) {
   data.check_rows(rows);
+  check_distinct(data, rows);
   require(rows.size() == labels.size(), "ERR_DATA", "expected one label for each of the ", rows.size(),
           " triggered rows, got ", labels.size());
   for (const int64_t label : labels) {
@@ -121,6 +131,7 @@ Dataset with_trigger(const Dataset& data, const std::vector<int64_t>& rows, cons
 
 Dataset with_noise_warp(const Dataset& data, const std::vector<int64_t>& rows, const at::Tensor& grid, uint64_t seed) {
   data.check_rows(rows);
+  check_distinct(data, rows);
   Stream stream(seed);
   const auto images = redraw(data, rows, [&](const at::Tensor& slice) {
     return warped_bytes(slice, noise_grids(grid, slice.size(0), stream));

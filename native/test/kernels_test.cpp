@@ -274,6 +274,20 @@ CASE("kernels", "bounds of zero and maps of zeros give zeros and finite gradient
   }
 }
 
+CASE("kernels", "a mean whose square is no float32 any more gives the gradients of a larger one") {
+  const auto outside = channels_last(random_tensor({2, 3, 4, 4}, 9));
+  const auto maps = channels_last(random_tensor({2, 3, 4, 4}, 8));
+  const auto run = [&](float size) {
+    const auto x = leaf(maps * size);
+    const SiteBounds bounds{{}, leaf(at::full({3}, 0.1f * size))};
+    const auto y = clip_site(x, {}, {}, bounds);
+    (y * outside).sum().backward();
+    return std::vector<Tensor>{x.grad(), bounds.mean.grad()};
+  };
+  const auto tiny = run(1e-24f), plain = run(1.f);
+  for (size_t i = 0; i < tiny.size(); ++i) EXPECT_CLOSE(tiny[i], plain[i], kTolerance);
+}
+
 CASE("kernels", "the mean is measured after the largest-value bound and before the mean's") {
   at::NoGradGuard no_grad;
   const auto x = channels_last(at::tensor({4.f, 1.f, -3.f, 2.f}).view({1, 1, 2, 2}));  // bounded: 3, 1, 0, 2

@@ -202,6 +202,8 @@ CASE("trigger", "refuses bad rows, labels and shapes") {
   const auto trigger = replace({1, 2, 3, 4}, {1, 0, 0, 1});
   EXPECT_ERROR(with_trigger(data, {4}, trigger, {0}), "ERR_DATA", "got 4");
   EXPECT_ERROR(with_trigger(data, {0}, trigger, {3}), "ERR_DATA", "got 3");
+  EXPECT_ERROR(with_trigger(data, {2, 0, 2}, trigger, {0, 0, 1}), "ERR_DATA", "each once, got 2 twice");
+  EXPECT_ERROR(with_noise_warp(data, {1, 1}, identity_grid(2, 2), 1), "ERR_DATA", "each once, got 1 twice");
   EXPECT_ERROR(with_trigger(data, {0}, trigger, {-1}), "ERR_DATA", "got -1");
   EXPECT_ERROR(with_trigger(data, {0, 1}, trigger, {0}), "ERR_DATA", "one label for each of the 2");
   auto wide = trigger;

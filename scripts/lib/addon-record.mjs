@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { hashTree } from './hash-files.mjs';
 
 /**
@@ -50,7 +50,15 @@ export function addonSourceHash(projectRoot, libtorch, { tests = false } = {}) {
   );
 }
 
-/** Whether the recorded addon is what the sources and this libtorch would give now. */
+/**
+ * Whether the recorded addon is what the sources and this libtorch would give now. One that lies elsewhere is another
+ * checkout's: this one was copied from it.
+ */
 export function isCurrent(projectRoot, record, libtorch) {
-  return record !== null && existsSync(record.addon) && record.sourceHash === addonSourceHash(projectRoot, libtorch);
+  return (
+    record !== null &&
+    existsSync(record.addon) &&
+    !relative(realpathSync(join(projectRoot, 'build')), realpathSync(record.addon)).startsWith('..') &&
+    record.sourceHash === addonSourceHash(projectRoot, libtorch)
+  );
 }

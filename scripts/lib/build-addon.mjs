@@ -1,6 +1,6 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { availableParallelism, freemem } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { addonSourceHash, buildTag, isCurrent, readRecord, SCHEMA } from './addon-record.mjs';
 import { requireBuildTools } from './build-tools.mjs';
@@ -43,11 +43,14 @@ export async function buildAddon(options) {
   }
 
   await requireBuildTools();
+  const fits = await fitsHere(projectRoot, folder);
+  if (!fits) await rm(folder, { recursive: true, force: true });
+  const keepsAddon = addonCurrent && fits;
   const sourceHash = addonSourceHash(projectRoot, libtorch);
   const build = await openBuild(projectRoot, folder, libtorch, plainCmake);
   let record = previous;
   try {
-    if (!addonCurrent) {
+    if (!keepsAddon) {
       say(`building the addon for libtorch ${libtorch.version} (${libtorch.root}): a few minutes from nothing`);
       say(`its log is ${build.logFile}`);
       await build.configure();
@@ -59,7 +62,7 @@ export async function buildAddon(options) {
     }
     if (!testsCurrent) {
       say("building the core's own tests: a minute or two");
-      if (addonCurrent) await build.configure();
+      if (keepsAddon) await build.configure();
       await longStep("building the core's own tests", (step) => build.target('padft_core_tests', step));
       record = { ...record, tests: { binary: join(folder, 'Release', 'padft_core_tests'), sourceHash: testsHash } };
       await writeRecord(recordFile, record);
@@ -71,16 +74,49 @@ export async function buildAddon(options) {
   return { state: 'built', record };
 }
 
+/** CMake's generators that are used here, and the program that each needs. */
+const GENERATORS = new Map([
+  ['Ninja', 'ninja'],
+  ['Unix Makefiles', 'make'],
+]);
+
+/** What an earlier configuration of a build folder says of itself, by CMake's own name. */
+async function cached(folder, name) {
+  const text = await readFile(join(folder, 'CMakeCache.txt'), 'utf8').catch(() => '');
+  return text.match(new RegExp(`^${name}:\\w+=(.*)$`, 'm'))?.[1] ?? null;
+}
+
+// CMake refuses a folder that was configured for other sources (a checkout that was copied), and one whose generator is gone.
+async function fitsHere(projectRoot, folder) {
+  const sources = await cached(folder, 'CMAKE_HOME_DIRECTORY');
+  if (sources === null) return true;
+  const here = existsSync(sources) && realpathSync(sources) === realpathSync(projectRoot);
+  const program = GENERATORS.get(await cached(folder, 'CMAKE_GENERATOR'));
+  return here && program !== undefined && onPath(program) !== null;
+}
+
+/** The generator of a build folder: its own, and for a new one the quicker of those that are there. */
+async function generatorOf(folder) {
+  const own = await cached(folder, 'CMAKE_GENERATOR');
+  return own ?? [...GENERATORS.keys()].find((name) => onPath(GENERATORS.get(name)) !== null);
+}
+
 // cmake-js configures only a folder without a cache; configuring each time before a build notices a CUDA toolkit
 // that came or went, and costs under a second. `build`, not `compile`: that one deletes the folder on an error.
 async function openBuild(projectRoot, folder, libtorch, plainCmake) {
-  const driver = (plainCmake ? cmakeCommands : cmakeJsCommands)(projectRoot, folder, libtorch);
+  // cmake-js looks for these two names and not for $CXX.
+  const knownToCmakeJs = onPath('g++') !== null || onPath('clang++') !== null;
+  const commands = plainCmake || !knownToCmakeJs ? cmakeCommands : cmakeJsCommands;
+  const driver = commands(projectRoot, folder, libtorch, await generatorOf(folder));
   await mkdir(folder, { recursive: true });
   const logFile = join(folder, 'build.log');
   const log = await open(logFile, 'w');
   // CMake's own variable, which `--parallel` would override.
   const asked = Number(process.env.CMAKE_BUILD_PARALLEL_LEVEL) || Number.POSITIVE_INFINITY;
-  const jobs = Math.max(1, Math.min(asked, availableParallelism(), Math.floor(freemem() / BYTES_PER_JOB)));
+  const jobs = Math.max(
+    1,
+    Math.min(asked, availableParallelism(), Math.floor(process.availableMemory() / BYTES_PER_JOB)),
+  );
 
   const run = async ({ name, file, args }, step = () => {}) => {
     let writes = Promise.resolve();
@@ -104,12 +140,24 @@ async function openBuild(projectRoot, folder, libtorch, plainCmake) {
   };
 }
 
-function cmakeJsCommands(projectRoot, folder, libtorch) {
+function cmakeJsCommands(projectRoot, folder, libtorch, generator) {
   const cmakeJs = join(dirname(resolveFrom(projectRoot, 'cmake-js/package.json')), 'bin', 'cmake-js');
   const command = (name, extra) => ({
     name: `cmake-js ${name}`,
     file: process.execPath,
-    args: [cmakeJs, name, '--directory', projectRoot, '--out', folder, '--config', 'Release', ...extra],
+    args: [
+      cmakeJs,
+      name,
+      '--directory',
+      projectRoot,
+      '--out',
+      folder,
+      '--config',
+      'Release',
+      '--generator',
+      generator,
+      ...extra,
+    ],
   });
   return {
     configure: () => command('configure', [`--CDLIBTORCH=${libtorch.root}`]),
@@ -118,14 +166,13 @@ function cmakeJsCommands(projectRoot, folder, libtorch) {
 }
 
 // CMakeLists.txt puts its outputs where cmake-js would and finds node_modules' Node-API headers by itself.
-function cmakeCommands(projectRoot, folder, libtorch) {
-  const generator = onPath('ninja') === null ? [] : ['-G', 'Ninja'];
+function cmakeCommands(projectRoot, folder, libtorch, generator) {
   const settings = ['-DCMAKE_BUILD_TYPE=Release', `-DLIBTORCH=${libtorch.root}`];
   return {
     configure: () => ({
       name: 'cmake (configure)',
       file: 'cmake',
-      args: ['-S', projectRoot, '-B', folder, ...generator, ...settings],
+      args: ['-S', projectRoot, '-B', folder, '-G', generator, ...settings],
     }),
     build: (extra) => ({ name: 'cmake --build', file: 'cmake', args: ['--build', folder, ...extra] }),
   };

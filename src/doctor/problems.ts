@@ -49,7 +49,7 @@ function addonProblems({ addon, libtorch }: Findings): DoctorProblem[] {
   const chosen = libtorch.find((candidate) => candidate.chosen)?.libtorch;
   if (addon.current === false && addon.builtFor !== null) {
     problems.push(
-      chosen && chosen.root !== addon.builtFor.root
+      chosen && (chosen.root !== addon.builtFor.root || chosen.version !== addon.builtFor.version)
         ? warning(
             `The addon was built for libtorch ${addon.builtFor.version} in ${addon.builtFor.root}, but a set-up would now choose ${chosen.version} in ${chosen.root}.`,
             'Run `npm run setup` to switch, or set LIBTORCH to keep the one in use.',

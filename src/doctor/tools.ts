@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
-import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
+import { availableParallelism, cpus, totalmem } from 'node:os';
 import { currentPython, onPath } from '../../scripts/lib/find-libtorch.mjs';
 import { runCommand } from '../../scripts/lib/run-command.mjs';
 import type { SystemReport, ToolReport } from './report.js';
@@ -9,11 +9,15 @@ const ANSWER_WITHIN_MS = 15_000;
 
 /** Asks every program the tool or its set-up uses for its version; none of them may be missing for this to work. */
 export async function probeTools(env: NodeJS.ProcessEnv): Promise<ToolReport[]> {
-  const compiler = env.CXX ? (onPath(env.CXX, env) ?? env.CXX) : (onPath('c++', env) ?? onPath('g++', env));
+  // Arguments may follow, or the compiler a launcher: `ccache g++`.
+  const asked = env.CXX?.trim().split(/\s+/)[0];
+  const compiler = asked
+    ? (onPath(asked, env) ?? asked)
+    : (onPath('c++', env) ?? onPath('g++', env) ?? onPath('clang++', env));
   return [
     { name: 'node', version: process.versions.node, path: process.execPath, neededTo: 'run' },
     ...(await Promise.all([
-      probe('npm', onPath('npm', env), 'build', env),
+      probe('npm', onPath('npm', env), null, env),
       probe('C++ compiler', compiler, 'build', env),
       probe('cmake', onPath('cmake', env), 'build', env),
       probe('ninja', onPath('ninja', env), null, env),
@@ -36,9 +40,9 @@ async function probe(
 
 /** The version in what a program prints, e.g. `12.2.0` of `c++ (Debian 12.2.0-14+deb12u1) 12.2.0`. */
 export function versionIn(output: string): string | null {
-  // The last one on its line: a distribution's package version may come first.
+  // Else the last one on its line: a distribution's package version may come first.
   for (const line of output.split('\n')) {
-    const found = line.match(/\d+\.\d+(\.\d+)?/g)?.at(-1);
+    const found = line.match(/version (\d+\.\d+(?:\.\d+)?)/)?.[1] ?? line.match(/\d+\.\d+(\.\d+)?/g)?.at(-1);
     if (found !== undefined) return found;
   }
   return null;
@@ -53,7 +57,7 @@ export async function probeSystem(folder: string): Promise<SystemReport> {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: availableParallelism(),
     memoryBytes: memoryLimit() ?? totalmem(),
-    freeMemoryBytes: freemem(),
+    freeMemoryBytes: process.availableMemory(),
     freeDiskBytes: bavail * bsize,
   };
 }

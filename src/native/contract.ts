@@ -25,12 +25,21 @@ export interface NativeJob<T> {
 /** Throttled progress of a job: `done` of `total` units (rows or steps). */
 export type NativeProgress = (done: number, total: number) => void;
 
+export interface NativeCudaDevice {
+  readonly index: number;
+  readonly name: string;
+  /** 0 when this build cannot ask. */
+  readonly totalBytes: number;
+  /** False for cards older than compute capability 8.0, which convolve in bfloat16 slowly or not at all. */
+  readonly bf16: boolean;
+}
+
 export interface RuntimeInfo {
   /** libtorch's version as it reports itself, e.g. `2.13.0`. */
   readonly torch: string;
   /** True when the libtorch that was linked has a CUDA half, whether or not a device answers. */
   readonly cudaBuilt: boolean;
-  readonly cudaDevices: readonly { readonly index: number; readonly name: string; readonly totalBytes: number }[];
+  readonly cudaDevices: readonly NativeCudaDevice[];
   /** Why no CUDA device answers, in libtorch's words; absent when one does. */
   readonly cudaProblem?: string;
   readonly threads: number;

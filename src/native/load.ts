@@ -90,7 +90,8 @@ export function loadedLibraries(): readonly string[] {
   return torchLibraries();
 }
 
-// libgomp and cuBLAS read these once, when they are mapped.
+// libgomp and cuBLAS read these once. In a worker thread this environment is a copy that they do not see: the addon sets
+// cuBLAS's itself, and threads that wait for one another spin unless the program was started with OMP_WAIT_POLICY=PASSIVE.
 function prepareEnvironment(): void {
   process.env.OMP_WAIT_POLICY ??= 'PASSIVE';
   process.env.CUBLAS_WORKSPACE_CONFIG ??= ':4096:8';

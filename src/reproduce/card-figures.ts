@@ -33,9 +33,9 @@ export function machineOf({ environment: { device, deviceName, cpu } }: RunCard)
   return device === 'cpu' ? cpu : deviceName;
 }
 
-/** Of the stage that needed most; null without a stage. */
+/** Of the stage that needed most; null without a stage, or where memory is not known. */
 export function peakBytes(costs: readonly CardCost[]): number | null {
-  return costs.length === 0 ? null : Math.max(...costs.map((cost) => cost.peakBytes));
+  return Math.max(0, ...costs.map((cost) => cost.peakBytes)) || null;
 }
 
 /** What the cell worked with, in words. */

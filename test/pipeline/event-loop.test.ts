@@ -1,6 +1,10 @@
+import { once } from 'node:events';
 import { stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
+import { readAddonRecord } from '../../scripts/lib/addon-record.mjs';
+import { PROJECT_ROOT } from '../../scripts/lib/find-libtorch.mjs';
 import { Dataset } from '../../src/dataset.js';
 import { loadDatasetPair } from '../../src/datasets/index.js';
 import { Model } from '../../src/model.js';
@@ -40,6 +44,22 @@ test('training leaves the event loop free', async () => {
   // The system may give another process our core for a moment: one tick in fifty may be later than the limit.
   expect(share(late, 0.98)).toBeLessThan(50);
   expect(late.at(-1)).toBeLessThan(milliseconds / 2);
+});
+
+test('a worker thread that ends stops its own jobs and no other’s', async () => {
+  const pair = await loadDatasetPair('synthetic', { classes: 4, train: 600, test: 40 });
+  using data = Dataset.from(pair.train, 'cpu');
+  const settings = { width: 8, epochs: 3, batchSize: 32, cropPadding: 0, schedule: 'constant' } as const;
+  const training = train(data, pair, settings);
+  // What the loader does where a thread uses the library.
+  const thread = 'const addon = require(workerData); process.once("exit", () => addon.cancelAll());';
+  const worker = new Worker(`const { workerData } = require("node:worker_threads"); ${thread}`, {
+    ...{ eval: true, workerData: readAddonRecord(PROJECT_ROOT)?.addon },
+  });
+  expect(await once(worker, 'exit')).toEqual([0]);
+  const { model, history } = await training;
+  model.dispose();
+  expect(history).toHaveLength(3);
 });
 
 test('queued jobs take no thread from the file system', async () => {

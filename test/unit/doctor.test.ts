@@ -97,7 +97,7 @@ describe('diagnose', () => {
       "device === 'cpu' ? { promise: Promise.resolve(1) } : device === 'cuda:0' ? process.abort() : { promise: Promise.reject(new Error('no kernel image')) }",
       {
         cudaBuilt: true,
-        cudaDevices: [0, 1].map((index) => ({ index, name: `GPU ${index}`, totalBytes: 2 ** 30 })),
+        cudaDevices: [0, 1].map((index) => ({ index, name: `GPU ${index}`, totalBytes: 2 ** 30, bf16: true })),
       },
     );
     const report = await diagnose(project);
@@ -269,6 +269,7 @@ describe('versionIn', () => {
     ['cmake version 3.25.1\n\nCMake suite maintained', '3.25.1'],
     ['c++ (Debian 12.2.0-14+deb12u1) 12.2.0', '12.2.0'],
     ['Python 3.11.7', '3.11.7'],
+    ['Ubuntu clang version 14.0.0-1ubuntu1.1\nTarget: x86_64-pc-linux-gnu', '14.0.0'],
     ['GNU Make 4.3', '4.3'],
     ['1.11.1', '1.11.1'],
     ['no number', null],

@@ -55,7 +55,10 @@ export function define(command: Command, run: Run): void {
 
 function costText(costs: readonly StageCost[]): string {
   return costs
-    .map(({ seconds, peakBytes }) => `${seconds.toFixed(1)} s, at most ${Math.round(peakBytes / 2 ** 20)} MiB`)
+    .map(({ seconds, peakBytes }) => {
+      const memory = peakBytes === 0 ? '' : `, at most ${Math.round(peakBytes / 2 ** 20)} MiB`;
+      return `${seconds.toFixed(1)} s${memory}`;
+    })
     .join('; ');
 }
 
