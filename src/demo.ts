@@ -15,7 +15,7 @@ const DEFENSES: readonly DefenseRequest[] = [
 ];
 
 /**
- * The demonstration: a thin network on made pictures, BadNets on 10 % of them, both presets. Two to three minutes on
+ * The demonstration: a thin network on made pictures, BadNets on 10 % of them, both presets. One to three minutes on
  * two cores, no data needed. Without crops and flips, in small batches and at a triangular rate, six epochs are enough
  * for the pictures and the backdoor.
  */

@@ -160,7 +160,13 @@ function architecture(
   const find = (name: string) => {
     const entry = state.find((candidate) => candidate.name === name);
     if (entry === undefined || entry.shape.length < 2) {
-      throw modelError(path, `no tensor ${name}: this is not a state dict of preact-resnet18`, { name });
+      const longer = state.find((candidate) => candidate.name.endsWith(`.${name}`))?.name;
+      const prefix = longer?.slice(0, -name.length);
+      const what =
+        prefix === undefined
+          ? 'this is not a state dict of preact-resnet18'
+          : `the names begin with ${prefix} (as DataParallel and wrapping modules have it): save them without it`;
+      throw modelError(path, `no tensor ${name}: ${what}`, { name });
     }
     return entry.shape as readonly [number, number, ...number[]];
   };

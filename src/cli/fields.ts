@@ -61,7 +61,7 @@ export const CLIP_GROUP: SettingGroup<ClipSettings> = {
     batchSize: { help: 'purified rows a step' },
     suspectBatchSize: { help: 'suspects a step' },
     learningRate: { help: "Adam's learning rate" },
-    lambda: { help: 'weight of the penalty on the bounds' },
+    lambda: { help: 'weight of the penalty on the bounds; settle without suspects takes 0 for 0.02, and lets it grow' },
     mu: { help: "settle: first weight of the suspects' term" },
     margin: { help: "suspects are pushed until their given label's log-odds are below minus this" },
   },
@@ -95,8 +95,10 @@ export const DEFENSE_GROUP: SettingGroup<DefenseSettings> = {
   fields: {
     holdout: { help: 'held-out rows the stages are compared on; 0 returns the last stage in any case' },
     maxAccDrop: { help: 'most accuracy a stage may lose on them, as a fraction' },
-    accuracyPrice: { help: 'points of suspects that a point of held-out accuracy must buy where bounds are fitted' },
-    gatePrice: { help: 'points of suspects that a point of held-out accuracy must buy where a stage is chosen' },
+    accuracyPrice: {
+      help: 'where bounds are fitted: a point of held-out accuracy is given up for at least so many points of suspects that lose their label',
+    },
+    gatePrice: { help: 'the same where the stage to return is chosen' },
     rejudge: {
       help: 'times at most that the suspects are found again by the fitted bounds, and those fitted again; 0 is off',
     },

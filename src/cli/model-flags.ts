@@ -15,7 +15,11 @@ export interface ModelFlags {
 /** `--model`, and what a state dict saved from Python does not say about itself. */
 export function addModelFlags(command: Command, mandatory = true): Command {
   return addInputFlags(
-    command.addOption(new Option('--model <file>', 'the model, in safetensors').makeOptionMandatory(mandatory)),
+    command.addOption(
+      new Option('--model <file>', 'the model: a PreAct-ResNet-18 in safetensors, float32').makeOptionMandatory(
+        mandatory,
+      ),
+    ),
   );
 }
 

@@ -27,7 +27,7 @@ export interface DataFlags extends DatasetFlags {
 /** `--data <folder>` or `--dataset <name>` with its flags. */
 export function addDataFlags(command: Command): Command {
   command.addOption(
-    new Option('--data <folder>', 'a training set that `pad-ft poison` wrote')
+    new Option('--data <folder>', 'images and labels: what `pad-ft poison` wrote, or a folder of your own')
       .conflicts('dataset')
       .helpGroup('Data set:'),
   );

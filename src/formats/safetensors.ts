@@ -60,12 +60,23 @@ export function parseSafetensors(bytes: Uint8Array, path = 'safetensors'): Safet
   }
 }
 
+/** What torch.save writes, by its first bytes; null for anything else. */
+function otherFormat(bytes: Uint8Array): string | null {
+  const [a, b, c, d] = bytes;
+  if (a === 0x50 && b === 0x4b && c === 3 && d === 4) return 'a ZIP archive, as torch.save makes them';
+  return a === 0x80 && (b === 2 || b === 4) && c === 0x8a ? 'a Python pickle, as torch.save once made them' : null;
+}
+
 function parse(given: Uint8Array): SafetensorsFile {
   // A plain view: slice() of a Node Buffer does not copy, so a tensor's `.buffer` would be the whole file.
   const bytes = new Uint8Array(given.buffer, given.byteOffset, given.byteLength);
   if (bytes.byteLength < 8) throw new HeaderProblem('at least 8 bytes', `${bytes.byteLength}`);
   const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(MAX_HEADER_BYTES)) {
+    const other = otherFormat(bytes);
+    if (other !== null) {
+      throw new HeaderProblem('a safetensors file', `${other}: save it with safetensors.torch.save_file from Python`);
+    }
     throw new HeaderProblem(`a header of at most ${MAX_HEADER_BYTES} bytes`, `a length of ${length}`);
   }
   const start = 8 + Number(length);

@@ -319,6 +319,14 @@ describe('poison, train, defend, evaluate', () => {
     const card = JSON.parse(readFileSync(at('blind', 'card.json'), 'utf8')) as RunCard;
     expect(card.rows[0]?.figures).toBeNull();
     expect(card.config.poison).toBeNull();
+    // What can be measured of a folder without it: how many images get the label that they have.
+    const measured = ['evaluate', '--model', 'victim/victim.safetensors', '--data', 'set', ...COMPUTE];
+    const { code: well, stdout: figures, stderr } = await padFt([...measured, '--json'], inFolder);
+    expect({ well, stderr }).toMatchObject({ well: 0 });
+    expect(lastLine(figures)).toMatchObject({ evaluation: { acc: expect.any(Number), asr: null, ra: null } });
+    expect(jsonLines(figures)).toContainEqual(
+      expect.objectContaining({ type: 'warning', message: expect.stringMatching(/^set holds no ground truth: ACC/) }),
+    );
     await padFt(['poison', ...TINY_DATA, ...COMPUTE, '--out', 'set', '--overwrite'], inFolder);
   });
 

@@ -171,6 +171,14 @@ test.each(BROKEN)('refuses %s', (_, bytes, message) => {
   );
 });
 
+test.each([
+  ['a ZIP archive, as torch.save makes them', [0x50, 0x4b, 3, 4, 0, 0, 8, 8, 0, 0]],
+  ['a Python pickle, as torch.save once made them', [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20]],
+])('says of %s what it is', (what, first) => {
+  const told = `got ${what}: save it with safetensors.torch.save_file from Python`;
+  expect(() => parseSafetensors(Uint8Array.from(first), 'victim.pth')).toThrow(told);
+});
+
 test('messages never carry raw control characters', () => {
   try {
     parseSafetensors(file(`{"\u202e\u009b31m":${GOOD}}`, 16), 'evil\u001b[2J');

@@ -68,6 +68,14 @@ test('a small file that speaks of a large network is refused before one is made'
   expect(error).toMatchObject({ code: 'ERR_MODEL', message: expect.stringContaining(told), details: { path, width } });
 });
 
+test('the names of a wrapped network are told from those of another', async () => {
+  const path = await changedModel({}, (entry) => ({ ...entry, name: `module.${entry.name}` }));
+  const told = `${path}: no tensor conv1.weight: the names begin with module. (as DataParallel and wrapping modules`;
+  await expect(loadModel(path, { device })).rejects.toMatchObject({
+    ...{ code: 'ERR_MODEL', message: expect.stringContaining(told) },
+  });
+});
+
 test('an unknown architecture and wrong bounds are refused with the file', async () => {
   const bound = 'clip.layer1.0.relu1.max';
   const cases: readonly [path: string, told: RegExp][] = [

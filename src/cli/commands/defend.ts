@@ -69,7 +69,8 @@ import { smallSetWarnings } from '../small-set.js';
 const EXAMPLES = `
 Writes defended.safetensors, suspects.csv, scores.csv and, last, card.json; a method to compare with the model and the card,
 a detector what it found and the card. The defence reads the victim, the images and their given labels, nothing else. If the
-folder holds the ground truth, the result is judged by it afterwards.
+folder holds the ground truth, the result is judged by it afterwards. The exit code is 0 whatever is found: a program reads
+row.verdict.attacked of the last line of --json, the labels that are called attacked.
 
 Examples:
   $ pad-ft defend --model victim/victim.safetensors --data set --out repaired
@@ -120,7 +121,7 @@ export function define(command: Command, run: Run): void {
         .choices(PRESET_NAMES)
         .default('default'),
     );
-  addSeedFlag(addOverwriteFlag(command), 'held-out rows, batches and augmentation');
+  addSeedFlag(addOverwriteFlag(command), 'draws of rows (measured, kept, held out), batches and augmentation');
   addSettings(
     command,
     DEFENSE_GROUP,

@@ -29,7 +29,7 @@ import { spellFlag } from '../spelling.js';
 
 const EXAMPLES = `
 Examples:
-  $ pad-ft demo                                      made pictures, about three minutes on two cores
+  $ pad-ft demo                                      made pictures, one to three minutes on two cores
   $ pad-ft demo --seed 1 --attack blended
   $ pad-ft demo --dataset cifar10 --download --width 64 --epochs 100 --crop-padding 4 --batch-size 128 \\
       --learning-rate 0.01 --schedule cosine --out cifar10-run          the real thing, on a GPU

@@ -6,7 +6,6 @@ import { PadFtError } from '../../errors.js';
 import { evaluate } from '../../evaluate.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import { requireFit } from '../../model-fit.js';
-import { loadPoisonedSet } from '../../poisoned-set-file.js';
 import { type ReevaluateOptions, type Reevaluation, reevaluate } from '../../reevaluate.js';
 import { CARD_FILE } from '../../report/card.js';
 import { TRAINING_FILES } from '../../report/training-card.js';
@@ -18,7 +17,7 @@ import { addComputeFlags, addOutputFlags, type ComputeFlags } from '../options.j
 import { percent } from '../progress.js';
 import { type Compute, prepareCompute, type Run, runContext, type Session } from '../session.js';
 import { textTable } from '../tables.js';
-import { addDataFlags, checkDataFlags, type DataFlags, requireData } from '../training-data.js';
+import { addDataFlags, checkDataFlags, type DataFlags, openTrainingSource, requireData } from '../training-data.js';
 
 const EXAMPLES = `
 Examples:
@@ -27,7 +26,8 @@ Examples:
   $ pad-ft evaluate pad-ft-run --precision fp32                       in another arithmetic than the run's own
   $ pad-ft evaluate pad-ft-run --path ~/data/cifar-10-batches-bin     its data set lies elsewhere now
   $ pad-ft evaluate --model repaired/defended.safetensors --data set  ACC, ASR and RA of one model
-  $ pad-ft evaluate --model model.safetensors --dataset cifar10       ACC alone`;
+  $ pad-ft evaluate --model model.safetensors --dataset cifar10       ACC alone
+  $ pad-ft evaluate --model model.safetensors --data own-test-images  likewise, of a folder without a ground truth`;
 
 interface Flags extends DataFlags, ComputeFlags {
   readonly model?: string;
@@ -129,20 +129,25 @@ async function evaluateModel(session: Session, compute: Compute, flags: Flags, p
 
 async function figuresOf(
   session: Session,
-  { device }: Compute,
+  compute: Compute,
   flags: Flags,
   { model, path }: { readonly model: Model; readonly path: string },
   options: EvaluationOptions,
 ) {
   if (flags.dataset !== undefined) {
     const pair = await loadRequested(session, datasetRequest(flags.dataset, flags));
-    using test = Dataset.from(pair.test, device);
+    using test = Dataset.from(pair.test, compute.device);
     requireFit(model, path, test, pair.name);
     return await evaluate(model, { test, triggered: null, policy: null }, options);
   }
   const folder = requireData(flags);
-  session.progress.stage(`load ${folder}`);
-  using set = await loadPoisonedSet(folder, { device, signal: session.signal });
-  requireFit(model, path, set.test, folder);
-  return await evaluate(model, set, options);
+  using source = await openTrainingSource(session, compute, flags);
+  const { judged, train } = source;
+  requireFit(model, path, judged?.test ?? train, folder);
+  if (judged !== null) return await evaluate(model, judged, options);
+  // Images of one's own, test images perhaps: what can be said of them is how many get the label they have.
+  session.progress.warning(
+    `${folder} holds no ground truth: ACC is the share of its images that get their given label`,
+  );
+  return await evaluate(model, { test: train, triggered: null, policy: null }, options);
 }

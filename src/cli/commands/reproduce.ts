@@ -32,7 +32,7 @@ const EXAMPLES = `
 Writes each table as Markdown, CSV and a page to read in a browser (table1.md, table1.csv, table1.html; of all together
 cells.csv and index.html), with our figures beside the paper's, and a copy of every card under cards/. \`all\` are the
 paper's three tables: both presets, two controls, and of the paper's rivals mm-bm and dbd, which trains anew and takes
-most of the time (--defenses default,paper,mm-bm leaves it out). \`methods\` (PAD-FT beside other ways to repair) and
+most of the time (--defenses default,paper,oracle,random,mm-bm leaves it out). \`methods\` (PAD-FT beside other ways to repair) and
 \`detectors\` (purifiers and MM-BD without a repair) are made when they are named. Victims and defences are kept in
 victims/ and defenses/ under what they depend on: Ctrl-C finishes the batch, the same command goes on from there, and a
 changed option runs again only what depends on it.
