@@ -44,8 +44,8 @@ export type Purpose = 'training' | 'scoring' | 'fitting' | 'evaluation';
 
 /**
  * The arithmetic as the core wants it. On CUDA `auto` trains in bfloat16 and does all else in TF32, which is fast there
- * already; on cards older than compute capability 8.0, which have neither, it trains in float32, and TF32 is that. On CPUs with AVX512-BF16 it trains, scores and fits in bfloat16 and evaluates in float32; on others everything
- * is float32.
+ * already; on cards older than compute capability 8.0, which have neither, it trains in float32, and TF32 is that. On
+ * CPUs with AVX512-BF16 it trains, scores and fits in bfloat16 and evaluates in float32; on others everything is float32.
  */
 export function resolvePrecision(precision: Precision, device: NativeDevice, purpose: Purpose): NativePrecision {
   if (precision !== 'auto') {

@@ -220,6 +220,17 @@ export async function loadPoisonedSet(folder: string, options: LoadFolderOptions
 }
 
 /**
+ * True when the manifest names a test set or a ground truth, whether or not they are there: a folder that lost one is
+ * damaged, and not one of images alone.
+ *
+ * @throws PadFtError ERR_FILE_MISSING, ERR_FILE_FORMAT
+ */
+export async function namesTruth(folder: string): Promise<boolean> {
+  const { files } = await readManifest(folder);
+  return files.some(({ path }) => path === TEST_FILE || path === TRUTH_FILE);
+}
+
+/**
  * Loads what a defender has and reads nothing else.
  *
  * @throws PadFtError ERR_FILE_MISSING, ERR_FILE_FORMAT, ERR_CHECKSUM, ERR_DATA, ERR_DEVICE, ERR_OOM, ERR_ABORTED
@@ -323,7 +334,9 @@ async function readChecked(folder: string, manifest: FolderManifest, name: strin
   const listed = manifest.files.find((file) => file.path === name);
   if (listed === undefined) {
     const use =
-      name === TRAIN_FILE ? '' : '; without test images and ground truth the folder can be defended, not evaluated on';
+      name === TRAIN_FILE
+        ? ''
+        : '; without test images and ground truth the folder can be defended, and no ASR measured';
     throw new PadFtError(
       'ERR_FILE_FORMAT',
       safeText(

@@ -86,13 +86,14 @@ async function cached(folder, name) {
   return text.match(new RegExp(`^${name}:\\w+=(.*)$`, 'm'))?.[1] ?? null;
 }
 
-// CMake refuses a folder that was configured for other sources (a checkout that was copied), and one whose generator is gone.
+// CMake refuses a folder that was configured for other sources (a checkout that was copied), or whose generator is gone.
 async function fitsHere(projectRoot, folder) {
   const sources = await cached(folder, 'CMAKE_HOME_DIRECTORY');
   if (sources === null) return true;
   const here = existsSync(sources) && realpathSync(sources) === realpathSync(projectRoot);
   const program = GENERATORS.get(await cached(folder, 'CMAKE_GENERATOR'));
-  return here && program !== undefined && onPath(program) !== null;
+  const own = await cached(folder, 'CMAKE_MAKE_PROGRAM');
+  return here && program !== undefined && onPath(program) !== null && own !== null && existsSync(own);
 }
 
 /** The generator of a build folder: its own, and for a new one the quicker of those that are there. */

@@ -61,7 +61,9 @@ export const CLIP_GROUP: SettingGroup<ClipSettings> = {
     batchSize: { help: 'purified rows a step' },
     suspectBatchSize: { help: 'suspects a step' },
     learningRate: { help: "Adam's learning rate" },
-    lambda: { help: 'weight of the penalty on the bounds; settle without suspects takes 0 for 0.02, and lets it grow' },
+    lambda: {
+      help: 'weight of the penalty on the bounds; settle without suspects lets it grow, from 0.02 where it is 0',
+    },
     mu: { help: "settle: first weight of the suspects' term" },
     margin: { help: "suspects are pushed until their given label's log-odds are below minus this" },
   },

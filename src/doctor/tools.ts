@@ -6,11 +6,14 @@ import { runCommand } from '../../scripts/lib/run-command.mjs';
 import type { SystemReport, ToolReport } from './report.js';
 
 const ANSWER_WITHIN_MS = 15_000;
+const LAUNCHERS: ReadonlySet<string> = new Set(['ccache', 'sccache', 'distcc']);
 
 /** Asks every program the tool or its set-up uses for its version; none of them may be missing for this to work. */
 export async function probeTools(env: NodeJS.ProcessEnv): Promise<ToolReport[]> {
-  // Arguments may follow, or the compiler a launcher: `ccache g++`.
-  const asked = env.CXX?.trim().split(/\s+/)[0];
+  // Arguments may follow, and a launcher may come before: `ccache g++ -m64`.
+  const asked = env.CXX?.trim()
+    .split(/\s+/)
+    .find((word) => word !== '' && !LAUNCHERS.has(word));
   const compiler = asked
     ? (onPath(asked, env) ?? asked)
     : (onPath('c++', env) ?? onPath('g++', env) ?? onPath('clang++', env));

@@ -107,8 +107,8 @@ export interface Reproduction extends GridProgress {
  * it was, and a changed option runs again what depends on it.
  *
  * @throws PadFtError ERR_OPTION, ERR_FILE_WRITE; ERR_FILE_MISSING before anything begins, when a folder of `victims` or
- * data that a pending cell needs are not there; ERR_ABORTED when the signal was raised, with everything finished kept. A cell that fails throws
- * nothing: it is in `failures` and in the tables
+ * data that a pending cell needs are not there; ERR_ABORTED when the signal was raised, with everything finished kept. A
+ * cell that fails throws nothing: it is in `failures` and in the tables
  */
 export async function reproduce(options: ReproduceOptions, context: ReproduceContext = {}): Promise<Reproduction> {
   const { grid, tables, groups, store } = await prepare(options);

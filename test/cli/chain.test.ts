@@ -3,6 +3,9 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, write
 import { join } from 'node:path';
 import { crc32, inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { accuracy } from '../../src/metrics.js';
+import { loadModel } from '../../src/model-file.js';
+import { loadTrainingData } from '../../src/poisoned-set-file.js';
 import type { RunCard } from '../../src/report/card.js';
 import { buildCli, jsonLines, lastLine, padFt, TINY_DATA, TINY_TRAINING, temporaryFolder } from './support.js';
 
@@ -319,13 +322,25 @@ describe('poison, train, defend, evaluate', () => {
     const card = JSON.parse(readFileSync(at('blind', 'card.json'), 'utf8')) as RunCard;
     expect(card.rows[0]?.figures).toBeNull();
     expect(card.config.poison).toBeNull();
-    // What can be measured of a folder without it: how many images get the label that they have.
-    const measured = ['evaluate', '--model', 'victim/victim.safetensors', '--data', 'set', ...COMPUTE];
-    const { code: well, stdout: figures, stderr } = await padFt([...measured, '--json'], inFolder);
-    expect({ well, stderr }).toMatchObject({ well: 0 });
-    expect(lastLine(figures)).toMatchObject({ evaluation: { acc: expect.any(Number), asr: null, ra: null } });
-    expect(jsonLines(figures)).toContainEqual(
-      expect.objectContaining({ type: 'warning', message: expect.stringMatching(/^set holds no ground truth: ACC/) }),
+    const model = ['evaluate', '--model', 'victim/victim.safetensors', ...COMPUTE, '--json', '--data'];
+    const lost = await padFt([...model, 'set'], inFolder);
+    expect({ ...lost, last: lastLine(lost.stdout) }).toMatchObject({ code: 1, last: { code: 'ERR_FILE_MISSING' } });
+    // What can be measured of a folder of images alone: how many get the label that they have.
+    cpSync(at('set', 'train.safetensors'), at('images', 'train.safetensors'));
+    const manifest = JSON.parse(readFileSync(at('set', 'manifest.json'), 'utf8')) as { files: { path: string }[] };
+    const files = manifest.files.filter(({ path }) => path === 'train.safetensors');
+    writeFileSync(at('images', 'manifest.json'), JSON.stringify({ ...manifest, files }));
+    const alone = await padFt([...model, 'images'], inFolder);
+    using data = await loadTrainingData(at('images'), { device: 'cpu' });
+    const { model: victim } = await loadModel(at('victim', 'victim.safetensors'), { device: 'cpu' });
+    const acc = accuracy(await victim.predict(data.train), data.train.labels());
+    victim.dispose();
+    expect(lastLine(alone.stdout)).toMatchObject({ evaluation: { acc, asr: null, ra: null } });
+    expect(jsonLines(alone.stdout)).toContainEqual(
+      expect.objectContaining({
+        type: 'warning',
+        message: expect.stringMatching(/^images holds no ground truth: ACC/),
+      }),
     );
     await padFt(['poison', ...TINY_DATA, ...COMPUTE, '--out', 'set', '--overwrite'], inFolder);
   });

@@ -101,6 +101,11 @@ describe('wrong usage exits with 2, before anything is loaded', () => {
       '--purify.rounds: the purifier is cross-label, which does not read it',
     ],
     [
+      'a setting of the whole defence that another controller reads',
+      ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--preset', 'paper', '--rejudge', '3'],
+      '--rejudge: the controller is mm-bm, which does not read it',
+    ],
+    [
       'a setting of another controller',
       ['defend', '--model', 'm', '--data', 's', '--out', 'x', '--preset', 'paper', '--clip.mu', '0.2'],
       '--clip.mu: the controller is mm-bm, which does not read it',

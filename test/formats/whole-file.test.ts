@@ -21,7 +21,8 @@ test('a file of several pieces is written, hashed and read back as it is', async
   expect(Buffer.compare(await readWhole(path), bytes)).toBe(0);
 });
 
-test('an empty file has no pieces', async () => {
+test('an empty file is read as one, a folder is none', async () => {
+  expect([...pieces(new Uint8Array(0))]).toEqual([]);
   const folder = mkdtempSync(join(tmpdir(), 'pad-ft-whole-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const path = join(folder, 'file');

@@ -77,3 +77,17 @@ it.skipIf(lacking.length > 0)(
   },
   30 * 60_000,
 );
+
+it('an addon that lies in another checkout is not this one’s, whatever it was built from', () => {
+  const record = readAddonRecord(PROJECT_ROOT);
+  if (record === null) throw new Error('The addon is not built: run `npm run setup`.');
+  const folder = mkdtempSync(join(tmpdir(), 'pad-ft-copied-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  for (const name of ['CMakeLists.txt', 'cmake', 'native']) {
+    cpSync(join(PROJECT_ROOT, name), join(folder, name), { recursive: true });
+  }
+  const own = join(folder, 'build', 'padft.node');
+  cpSync(record.addon, own, { recursive: true });
+  expect(isCurrent(folder, { ...record, addon: own }, record.libtorch)).toBe(true);
+  expect(isCurrent(folder, record, record.libtorch)).toBe(false);
+});

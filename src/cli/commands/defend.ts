@@ -60,6 +60,7 @@ import {
   addSeedFlag,
   addSettings,
   type ComputeFlags,
+  flagOf,
   givenSettings,
   parseNumber,
 } from '../options.js';
@@ -227,7 +228,8 @@ const CONTROLLER_READS: Readonly<Record<ControllerName, readonly (keyof ClipSett
 };
 
 /** A flag that the purifier or the controller does not read must not pass for one that made a difference. ERR_OPTION */
-function refuseUnread({ purify = {}, clip = {} }: PadFtOptions, settings: PadFtSettings): void {
+function refuseUnread(options: PadFtOptions, settings: PadFtSettings): void {
+  const { purify = {}, clip = {} } = options;
   const { purifier } = settings.purify;
   const { controller } = settings.clip;
   const read: ReadonlySet<string> = purifierReads(purifier);
@@ -239,6 +241,10 @@ function refuseUnread({ purify = {}, clip = {} }: PadFtOptions, settings: PadFtS
     ...others
       .filter((field) => Object.hasOwn(clip, field))
       .map((field) => [`--clip.${field}`, `controller is ${controller}`] as const),
+    // Nothing is looked at before the end, nor found again.
+    ...(controller === 'mm-bm' ? (['accuracyPrice', 'rejudge'] as const) : [])
+      .filter((field) => options[field] !== undefined)
+      .map((field) => [flagOf(DEFENSE_GROUP, field), `controller is ${controller}`] as const),
   ];
   const [first] = unread;
   if (first === undefined) return;

@@ -6,6 +6,7 @@ import { PadFtError } from '../../errors.js';
 import { evaluate } from '../../evaluate.js';
 import type { EvaluationOptions, Model } from '../../model.js';
 import { requireFit } from '../../model-fit.js';
+import { loadPoisonedSet, loadTrainingData, namesTruth } from '../../poisoned-set-file.js';
 import { type ReevaluateOptions, type Reevaluation, reevaluate } from '../../reevaluate.js';
 import { CARD_FILE } from '../../report/card.js';
 import { TRAINING_FILES } from '../../report/training-card.js';
@@ -17,7 +18,7 @@ import { addComputeFlags, addOutputFlags, type ComputeFlags } from '../options.j
 import { percent } from '../progress.js';
 import { type Compute, prepareCompute, type Run, runContext, type Session } from '../session.js';
 import { textTable } from '../tables.js';
-import { addDataFlags, checkDataFlags, type DataFlags, openTrainingSource, requireData } from '../training-data.js';
+import { addDataFlags, checkDataFlags, type DataFlags, requireData } from '../training-data.js';
 
 const EXAMPLES = `
 Examples:
@@ -141,13 +142,18 @@ async function figuresOf(
     return await evaluate(model, { test, triggered: null, policy: null }, options);
   }
   const folder = requireData(flags);
-  using source = await openTrainingSource(session, compute, flags);
-  const { judged, train } = source;
-  requireFit(model, path, judged?.test ?? train, folder);
-  if (judged !== null) return await evaluate(model, judged, options);
+  session.progress.stage(`load ${folder}`);
+  const loading = { device: compute.device, signal: session.signal };
+  if (await namesTruth(folder)) {
+    using set = await loadPoisonedSet(folder, loading);
+    requireFit(model, path, set.test, folder);
+    return await evaluate(model, set, options);
+  }
   // Images of one's own, test images perhaps: what can be said of them is how many get the label they have.
+  using data = await loadTrainingData(folder, loading);
+  requireFit(model, path, data.train, folder);
   session.progress.warning(
     `${folder} holds no ground truth: ACC is the share of its images that get their given label`,
   );
-  return await evaluate(model, { test: train, triggered: null, policy: null }, options);
+  return await evaluate(model, { test: data.train, triggered: null, policy: null }, options);
 }

@@ -86,7 +86,7 @@ export const PURIFIER_TABLE: Readonly<Record<PurifierName, Purifier>> = {
   },
 };
 
-/** Every setting of stage 1 that makes a difference under this purifier, its own name among them. */
+/** Every setting of stage 1 that is read under this purifier, its own name among them. */
 export function purifierReads(purifier: PurifierName): ReadonlySet<keyof PurifySettings> {
   return new Set(['purifier', 'count', 'pool', 'alpha', ...PURIFIER_TABLE[purifier].reads]);
 }
