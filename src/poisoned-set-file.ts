@@ -301,8 +301,10 @@ function parseImages({ tensors }: SafetensorsFile, classes: number, path: string
     width === undefined
   ) {
     const expected = 'tensors images (U8, rows × channels × height × width) and labels (I32, rows)';
-    throw new PadFtError('ERR_FILE_FORMAT', safeText(`${path}: expected ${expected}, got other ones`), {
-      details: { path, expected },
+    const shapes = Array.from(tensors, ([name, { dtype, shape }]) => `${name} (${[dtype, ...shape].join(', ')})`);
+    const got = shapes.length === 0 ? 'none' : shapes.slice(0, 4).join(', ');
+    throw new PadFtError('ERR_FILE_FORMAT', safeText(`${path}: expected ${expected}, got ${got}`), {
+      details: { path, expected, got },
     });
   }
   const shape = { count: rows, channels, height, width, classes };
@@ -336,7 +338,7 @@ async function readChecked(folder: string, manifest: FolderManifest, name: strin
     const use =
       name === TRAIN_FILE
         ? ''
-        : '; without test images and ground truth the folder can be defended, and no ASR measured';
+        : '; images of which only the accuracy is to be measured go into a folder of their own, as train.safetensors';
     throw new PadFtError(
       'ERR_FILE_FORMAT',
       safeText(

@@ -26,7 +26,7 @@ import { refuseFlags, refuseMethodFlags } from './method-flags.js';
 import { type ModelFlags, openModel } from './model-flags.js';
 import { givenSettings } from './options.js';
 import { type Compute, runContext, type Session } from './session.js';
-import { smallSetWarnings } from './small-set.js';
+import { fewRightWarning, smallSetWarnings } from './small-set.js';
 
 /** What `pad-ft defend --method` works on when the method is a detector. */
 interface DetectFlags extends ModelFlags {
@@ -145,6 +145,7 @@ async function scored(
     purify(victim, data.train, settings, { signal, precision, onProgress }),
   );
   progress.end();
+  for (const text of fewRightWarning(found.correct)) progress.warning(text);
   const files = await savePurification(flags.out, found);
 
   // The ground truth is opened here and not before.

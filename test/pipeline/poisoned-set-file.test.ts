@@ -70,7 +70,7 @@ test('a training set of one’s own is saved and loaded, and what does not fit i
   expect(data.train.labels()).toEqual(set.train.labels());
   await expect(loadPoisonedSet(folder, { device })).rejects.toMatchObject({
     code: 'ERR_FILE_FORMAT',
-    message: expect.stringContaining('can be defended, not evaluated on'),
+    message: expect.stringContaining('go into a folder of their own, as train.safetensors'),
   });
   for (const wrong of [{ classNames: ['one'] }, { mean: [0.5] }, { std: [0.5] }])
     await expect(saveTrainingData(folder, set.train, { ...about, ...wrong })).rejects.toMatchObject({

@@ -65,7 +65,7 @@ import {
   parseNumber,
 } from '../options.js';
 import { type Compute, prepareCompute, type Run, runContext, type Session, warnOfSlowBlas } from '../session.js';
-import { smallSetWarnings } from '../small-set.js';
+import { fewRightWarning, smallSetWarnings } from '../small-set.js';
 
 const EXAMPLES = `
 Writes defended.safetensors, suspects.csv, scores.csv and, last, card.json; a method to compare with the model and the card,
@@ -293,6 +293,7 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
     onProgress: ({ stage, done, total }) => progress.update(stage, done, total),
   });
   progress.end();
+  for (const text of fewRightWarning(result.purification.correct)) progress.warning(text);
   const problem = collapse(result);
   if (problem !== null) progress.warning(problem);
   const files = await writeFiles(flags.out, result);
