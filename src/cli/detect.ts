@@ -21,12 +21,13 @@ import { defensePrecision, describeEnvironment, methodPrecision } from '../repor
 import { judgePurification, judgeVictim } from '../report/judge.js';
 import { formatTable } from '../report/table.js';
 import type { DetectorColumn, InspectionColumn } from '../reproduce/defenses.js';
+import { fewRightWarning } from './few-right.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from './fields.js';
 import { refuseFlags, refuseMethodFlags } from './method-flags.js';
 import { type ModelFlags, openModel } from './model-flags.js';
 import { givenSettings } from './options.js';
 import { type Compute, runContext, type Session } from './session.js';
-import { fewRightWarning, smallSetWarnings } from './small-set.js';
+import { smallSetWarnings } from './small-set.js';
 
 /** What `pad-ft defend --method` works on when the method is a detector. */
 interface DetectFlags extends ModelFlags {

@@ -30,6 +30,22 @@ export async function makeFolder(folder: string): Promise<void> {
   await attempt(folder, 'the folder could not be made', () => makeParents(resolve(folder)));
 }
 
+/**
+ * Refuses a folder that is not there, or is none: one that was misspelt must not pass for an empty one. `instead`: what
+ * to name, as the end of a sentence.
+ *
+ * @throws PadFtError ERR_FILE_MISSING
+ */
+export async function requireFolder(folder: string, instead: string): Promise<void> {
+  const problem = await stat(folder).then(
+    (info) => (info.isDirectory() ? null : 'it is no folder'),
+    (error: unknown) => describeFileProblem(error),
+  );
+  if (problem === null) return;
+  const message = safeText(`${folder}: ${problem}; ${instead}`);
+  throw new PadFtError('ERR_FILE_MISSING', message, { details: { path: folder, problem } });
+}
+
 /** One level at a time: where the system refuses with ENOENT (under /proc), `mkdir`'s own recursion never ends. */
 async function makeParents(folder: string): Promise<void> {
   const info = await stat(folder).catch((error: unknown) => {

@@ -1,11 +1,9 @@
-import { stat } from 'node:fs/promises';
 import { DATASETS, type DatasetSource, isDatasetName } from '../datasets/index.js';
 import { type Device, type Precision, resolveDevice } from '../device.js';
 import { invalidOption, isAbort, PadFtError } from '../errors.js';
 import type { Evaluation } from '../evaluate.js';
-import { describeFileProblem } from '../formats/file-problem.js';
+import { requireFolder } from '../formats/folder.js';
 import { counted } from '../formats/plural.js';
-import { safeText } from '../formats/terminal.js';
 import { integer } from '../options.js';
 import { findTraining, isTrainingAskedFor } from './adopt.js';
 import { type CellGroup, expandGrid, groupCells, type TableCells } from './cells.js';
@@ -51,6 +49,9 @@ export interface ReproduceOptions extends GridChoice {
   /** The command line, for the cards. */
   readonly command?: readonly string[] | undefined;
 }
+
+/** What `victims` names. */
+const VICTIM_FOLDER = 'name a folder of victims that `pad-ft train` made';
 
 /** Where the grid stands: cells are defences. */
 export interface GridProgress {
@@ -202,7 +203,7 @@ async function prepare(options: ReproduceOptions): Promise<Prepared> {
   checkLanes(options);
   const grid = chooseGrid(options.grid ?? paperGrid(options.scale ?? 'paper'), options.what, options);
   checkPlace(grid, options);
-  for (const folder of options.victims ?? []) await requireFolder(folder);
+  for (const folder of options.victims ?? []) await requireFolder(folder, VICTIM_FOLDER);
   const tables = expandGrid(grid, options.precision);
   const store = new CellStore(options.out ?? defaultFolder(options), { models: options.keepModels });
   return { grid, tables, groups: groupCells(tables), store };
@@ -252,17 +253,6 @@ function checkPlace({ tables }: Grid, { dataPlace = {} }: ReproduceOptions): voi
   if (first === undefined || sources.some(({ locate }) => locate !== undefined)) return;
   const message = `dataPlace.${first}: ${names.join(', ')} is made, not read from files; leave it out`;
   throw new PadFtError('ERR_OPTION', message, { details: { path: `dataPlace.${first}`, datasets: names } });
-}
-
-/** A folder that was misspelt must not pass for one without victims. ERR_FILE_MISSING */
-async function requireFolder(folder: string): Promise<void> {
-  const problem = await stat(folder).then(
-    (info) => (info.isDirectory() ? null : 'it is no folder'),
-    (error: unknown) => describeFileProblem(error),
-  );
-  if (problem === null) return;
-  const message = safeText(`${folder}: ${problem}; name a folder of victims that \`pad-ft train\` made`);
-  throw new PadFtError('ERR_FILE_MISSING', message, { details: { path: folder, problem } });
 }
 
 interface KnownStates extends GridStates {

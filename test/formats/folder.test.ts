@@ -14,7 +14,7 @@ import { link } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { makeFolder, openFolder, removeFile, shareFile } from '../../src/formats/folder.js';
+import { makeFolder, openFolder, removeFile, requireFolder, shareFile } from '../../src/formats/folder.js';
 
 vi.mock('node:fs/promises', async (original) => {
   const real = await original<typeof import('node:fs/promises')>();
@@ -122,4 +122,17 @@ test('takes away what a killed write of these names left an hour ago, and nothin
   for (const name of [stale, foreign]) utimesSync(join(folder, name), earlier, earlier);
   await openFolder(folder, ['card.json']);
   expect(readdirSync(folder).sort()).toEqual([young, foreign].sort());
+});
+
+test('a folder that is not there, or is a file, is refused with what to name instead', async () => {
+  await expect(requireFolder(folder, 'name another')).resolves.toBeUndefined();
+  const file = join(folder, 'file');
+  writeFileSync(file, '');
+  await expect(requireFolder(file, 'name another')).rejects.toMatchObject({
+    code: 'ERR_FILE_MISSING',
+    message: `${file}: it is no folder; name another`,
+  });
+  await expect(requireFolder(join(folder, 'none'), 'name another')).rejects.toThrow(
+    /none: .*\(ENOENT\); name another$/,
+  );
 });

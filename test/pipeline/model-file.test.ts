@@ -184,6 +184,32 @@ test('a manifest with numbers that no network can use is refused with its path',
   });
 });
 
+test('images with their channels last are refused, with how to turn them', async () => {
+  const folder = await madeFolder();
+  const images = new Uint8Array(4 * 32 * 32 * 3);
+  const entries: SafetensorsEntry[] = [
+    { name: 'images', dtype: 'U8', shape: [4, 32, 32, 3], data: images },
+    { name: 'labels', dtype: 'I32', shape: [4], data: new Uint8Array(new Int32Array([0, 1, 0, 1]).buffer) },
+  ];
+  const { bytes, sha256 } = await writeSafetensors(join(folder, 'train.safetensors'), entries);
+  const about = { classNames: ['a', 'b'], mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2], flip: true, provenance: {} };
+  const files = [{ path: 'train.safetensors', bytes, sha256 }];
+  const manifest = {
+    kind: 'pad-ft-poisoned-set',
+    version: 1,
+    tool: 'numpy',
+    dataset: { name: 'mine', ...about },
+    files,
+  };
+  await writeFile(join(folder, 'manifest.json'), JSON.stringify(manifest));
+  await expect(loadTrainingData(folder, { device })).rejects.toMatchObject({
+    code: 'ERR_DATA',
+    message: expect.stringMatching(
+      /rows × 3 channels × height × width, got 4 × 32 × 32 × 3, .*transpose\(0, 3, 1, 2\)/,
+    ),
+  });
+});
+
 test('files that the manifest does not name are not the ground truth', async () => {
   const folder = await madeFolder();
   const path = join(folder, 'manifest.json');

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fewRightWarning, smallSetWarnings } from '../../src/cli/small-set.js';
+import { smallSetWarnings } from '../../src/cli/small-set.js';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
 
 /** The given labels of a set with so many rows of each. */
@@ -38,14 +38,5 @@ describe('a small training set', () => {
       expect(warnings(preset, new Array<number>(10).fill(5000))).toEqual([]);
       expect(warnings(preset, new Array<number>(100).fill(500))).toEqual([]);
     }
-  });
-});
-
-describe('a victim that gets few of its training rows right', () => {
-  it('is warned of, with what may be wrong', () => {
-    expect(fewRightWarning(Uint8Array.of(1, 1, 0))).toEqual([]);
-    expect(fewRightWarning(Uint8Array.of(1, 1, 0, 0, 1, 0, 1))).toEqual([
-      expect.stringMatching(/^the model gives only 57 % of these rows .* --mean and --std/),
-    ]);
   });
 });

@@ -109,7 +109,7 @@ describe('the verdict', () => {
     expect(few?.suspects).toEqual([]);
     expect(few?.verdict.near).toEqual([0]);
     expect(few?.verdict.text).toMatch(
-      /^no evidence of a backdoor; label 0 comes near it \(Ashman's D 3\.\d\d, gain 0\.1\d\d\)$/,
+      /^no evidence of a backdoor; label 0 comes near it \(Ashman's D 3\.\d\d, gain 0\.1\d\d; asked for: above 2\.8 and 0\.25\)$/,
     );
   });
 

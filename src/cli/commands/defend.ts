@@ -44,6 +44,7 @@ import { findColumn } from '../../reproduce/defenses.js';
 import { defendWithMethod } from '../defend-by-method.js';
 import { detect, detectorRequest } from '../detect.js';
 import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
+import { fewRightWarning } from '../few-right.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
 import {
   addMethodFlags,
@@ -65,7 +66,7 @@ import {
   parseNumber,
 } from '../options.js';
 import { type Compute, prepareCompute, type Run, runContext, type Session, warnOfSlowBlas } from '../session.js';
-import { fewRightWarning, smallSetWarnings } from '../small-set.js';
+import { smallSetWarnings } from '../small-set.js';
 
 const EXAMPLES = `
 Writes defended.safetensors, suspects.csv, scores.csv and, last, card.json; a method to compare with the model and the card,

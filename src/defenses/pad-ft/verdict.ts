@@ -246,7 +246,7 @@ export async function judge(
     for (const row of rows) probability[row] = posteriorOf(mixture, reversed, row);
   });
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
-  const verdict = summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null);
+  const verdict = summarise(verdicts, settings.purifier === 'sce' ? [] : near, judged !== null, settings);
   return { doubted, probability, score: turned, labels: verdicts, suspects, verdict: standingOn(verdict, scores) };
 }
 
@@ -312,7 +312,7 @@ function standingOn(verdict: Verdict, { limits, unsure }: Pick<Verdict, 'limits'
 
 /** The verdict of labels whose suspects were found again: the same labels are attacked, by other shares of their rows. */
 export function restated(verdict: Verdict, labels: readonly LabelVerdict[]): Verdict {
-  return standingOn(summarise(labels, [], true), verdict);
+  return standingOn(summarise(labels, [], true, null), verdict);
 }
 
 /**
@@ -341,7 +341,13 @@ function unsureText(labels: readonly number[] = []): string {
   return `; extrapolated limits alone accuse ${labels.map((label) => `label ${label}`).join(' and ')}, which is no verdict: they are there for triggers in many labels`;
 }
 
-function summarise(labels: readonly LabelVerdict[], closest: readonly number[], judges: boolean): Verdict {
+/** `thresholds`: what a label that comes near is compared with; null where none is named. */
+function summarise(
+  labels: readonly LabelVerdict[],
+  closest: readonly number[],
+  judges: boolean,
+  thresholds: Pick<PurifySettings, 'verdictSeparation' | 'verdictGain'> | null,
+): Verdict {
   if (!judges) return { attacked: [], near: [], text: 'no verdict: this purifier ranks the rows and accuses none' };
   const attacked = labels.filter((label) => label.attacked);
   const near = attacked.length === 0 ? closest : [];
@@ -357,7 +363,8 @@ function summarise(labels: readonly LabelVerdict[], closest: readonly number[], 
   for (const label of near) {
     const { separation, gain } = labels[label] as LabelVerdict;
     const figures = `Ashman's D ${separation?.toFixed(2)}, gain ${gain?.toFixed(3)}`;
-    sentences.push(`label ${label} comes near it (${figures})`);
+    const asked = `asked for: above ${thresholds?.verdictSeparation} and ${thresholds?.verdictGain}`;
+    sentences.push(`label ${label} comes near it (${figures}; ${asked})`);
   }
   if (small.length > 0) {
     const have = small.length === 1 ? 'has' : 'have';
