@@ -73,7 +73,10 @@ function boundEntries(model: Model): StateEntry[] {
 
 export interface LoadModelOptions {
   readonly device?: Device;
-  /** For a file without this package's metadata (a state dict saved from Python): what it does not say. */
+  /**
+   * For a file without this package's metadata (a state dict saved from Python): what it does not say. Where it does,
+   * these go before it (`LoadedModel.overruled`).
+   */
   readonly model?: ModelName;
   /** Of its input, one for each channel, of pixels in [0, 1]: in [0, 1], and in (0, 1]. */
   readonly mean?: readonly number[];
@@ -88,6 +91,8 @@ export interface LoadedModel {
   readonly extra: ReadonlyMap<string, StateEntry>;
   /** Tensors that hold NaN or an infinity: the file is what its format demands, but such a network predicts nothing. */
   readonly nonFinite: readonly string[];
+  /** What `mean` and `std` of the options took the place of: the file's own text of those that it states otherwise. */
+  readonly overruled: ReadonlyMap<'mean' | 'std', string>;
 }
 
 /**
@@ -139,7 +144,20 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
     if (!ofFile || error.message.startsWith(path)) throw error;
     throw modelError(path, error.message, error.details, error);
   }
-  return { model, metadata, extra, nonFinite };
+  return { model, metadata, extra, nonFinite, overruled: overruledBy(options, metadata) };
+}
+
+function overruledBy(
+  options: LoadModelOptions,
+  metadata: ReadonlyMap<string, string>,
+): ReadonlyMap<'mean' | 'std', string> {
+  const overruled = new Map<'mean' | 'std', string>();
+  for (const key of ['mean', 'std'] as const) {
+    const own = metadata.get(`pad-ft.${key}`);
+    if (own !== undefined && options[key] !== undefined && own !== JSON.stringify(options[key]))
+      overruled.set(key, own);
+  }
+  return overruled;
 }
 
 function modelError(

@@ -36,3 +36,11 @@ export function nonFiniteWarning(path: string, tensors: readonly string[]): stri
   const more = others.length === 0 ? '' : ` and ${others.length} other tensors`;
   return safeText(`${path}: ${first}${more} hold NaN or infinity: the training that wrote it failed, or it is damaged`);
 }
+
+/** What to tell whoever gave a model another `mean` or `std` than its file states (`LoadedModel.overruled`). */
+export function overruledWarning(path: string, overruled: ReadonlyMap<'mean' | 'std', string>): string | null {
+  if (overruled.size === 0) return null;
+  const own = Array.from(overruled, ([key, text]) => `${key} ${text}`).join(' and ');
+  const flags = Array.from(overruled.keys(), (key) => `--${key}`).join(' and ');
+  return safeText(`${path} states for itself ${own}: ${flags} went before that, so the model sees other pixels`);
+}

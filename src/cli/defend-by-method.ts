@@ -74,12 +74,7 @@ export async function defendWithMethod(
   const images = clean === null || flags.clean === undefined ? null : { folder: flags.clean, sha256: clean.sha256 };
   const card = describeRun(flags, compute, data, planned, images, result, { path: DEFENDED, ...file }, judged);
   const path = await writeCard(flags.out, card);
-  const said = [
-    formatTable(card).trimEnd(),
-    '',
-    ...(judged === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
-    `model: ${join(flags.out, DEFENDED)}; everything else: ${path}`,
-  ];
+  const said = [formatTable(card).trimEnd(), '', `model: ${join(flags.out, DEFENDED)}; everything else: ${path}`];
   output.result({ card: path, model: join(flags.out, DEFENDED), row: card.methods?.[0] }, said.join('\n'));
 }
 

@@ -123,7 +123,6 @@ export async function detect(
   const said = [
     formatTable(card).trimEnd(),
     '',
-    ...(card.config.poison === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
     `nothing was repaired; what was found: ${flags.out}, the card: ${path}`,
   ];
   output.result({ card: path, row: card.detections?.[0] ?? card.inspections?.[0] }, said.join('\n'));

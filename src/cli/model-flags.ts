@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { Model } from '../model.js';
 import { type LoadModelOptions, loadModel } from '../model-file.js';
-import { nonFiniteWarning } from '../model-fit.js';
+import { nonFiniteWarning, overruledWarning } from '../model-fit.js';
 import { parseNumbers } from './options.js';
 import type { Compute, Session } from './session.js';
 
@@ -35,16 +35,16 @@ export function addInputFlags(command: Command): Command {
     .addOption(new Option('--std <numbers>', 'likewise: 0.25,0.24,0.26').argParser(parseNumbers));
 }
 
-/** Loads a model, and warns when its tensors are not all numbers. Throws as `loadModel`. */
+/** Loads a model, and warns when its tensors are not all numbers or flags go before what it states. Throws as `loadModel`. */
 export async function openModel(
   { progress }: Session,
   { device }: Compute,
   path: string,
   flags: Pick<ModelFlags, 'mean' | 'std'>,
 ): Promise<Model> {
-  const { model, nonFinite } = await loadModel(path, { device, ...modelOptions(flags) });
-  const warning = nonFiniteWarning(path, nonFinite);
-  if (warning !== null) progress.warning(warning);
+  const { model, nonFinite, overruled } = await loadModel(path, { device, ...modelOptions(flags) });
+  for (const warning of [nonFiniteWarning(path, nonFinite), overruledWarning(path, overruled)])
+    if (warning !== null) progress.warning(warning);
   return model;
 }
 

@@ -32,10 +32,13 @@ interface Line {
 /**
  * The card's figures as a text table: the victim, then PAD and PAD-FT of every defence, `◀` at the stage that its gate
  * returned. Purity is that of D_c inside the target label. Where nothing could be judged by ground truth, the stages as
- * the gate saw them. Below it what each defence said, in its own words.
+ * the gate saw them, and no table where there are none: a detector repairs nothing. Below it what each defence said, in
+ * its own words.
  */
 export function formatTable(card: RunCard): string {
   const { head, lines } = tableOf(card);
+  const said = `${notes(card).join('\n')}\n`;
+  if (lines.length === 0) return said;
   const table = new Table({
     head: [...head],
     colAligns: head.map((_, i) => (i === 0 ? 'left' : 'right')),
@@ -46,7 +49,7 @@ export function formatTable(card: RunCard): string {
     const [name = '', ...figures] = cells;
     table.push([returned ? `${name} ◀` : name, ...figures]);
   }
-  return `${table.toString()}\n${notes(card).join('\n')}\n`;
+  return `${table.toString()}\n${said}`;
 }
 
 /** The same table and notes in Markdown; the returned stages are bold. */
@@ -58,8 +61,10 @@ export function formatMarkdown(card: RunCard): string {
     return row([returned ? `**${name}**` : name, ...figures]);
   });
   const rule = row(head.map((_, i) => (i === 0 ? '---' : '---:')));
-  const list = notes(card).map((note) => `- ${markdownText(note)}`);
-  return `${[row(head), rule, ...body].join('\n')}\n\n${list.join('\n')}\n`;
+  const list = `${notes(card)
+    .map((note) => `- ${markdownText(note)}`)
+    .join('\n')}\n`;
+  return body.length === 0 ? list : `${[row(head), rule, ...body].join('\n')}\n\n${list}`;
 }
 
 function tableOf(card: RunCard): { readonly head: readonly string[]; readonly lines: readonly Line[] } {
@@ -160,7 +165,7 @@ function notes(card: RunCard): string[] {
   const { poison, dataset } = card.config;
   const setting =
     poison === null || poison.counts.poisoned === 0
-      ? `${dataset.name}: ${poison === null ? 'no ground truth, nothing to judge by' : 'not poisoned'}`
+      ? `${dataset.name}: ${poison === null ? 'no ground truth in the folder: nothing to judge the result by' : 'not poisoned'}`
       : `${dataset.name}: ${poison.attack.triggerName} (${poison.attack.name}) on ${poison.counts.poisoned} of ${poison.dataset.rows} training images, ${poison.policy}${poison.target === null ? '' : `, target class ${poison.target}`}`;
   const changes = card.config.defenses.flatMap(({ name, settings }) => {
     const changed = changedSettings(settings, dataset.flip);

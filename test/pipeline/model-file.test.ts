@@ -6,6 +6,7 @@ import { loadDatasetPair } from '../../src/datasets/index.js';
 import { readSafetensors, type SafetensorsEntry, writeSafetensors } from '../../src/formats/safetensors.js';
 import { Model } from '../../src/model.js';
 import { loadModel, saveModel } from '../../src/model-file.js';
+import { overruledWarning } from '../../src/model-fit.js';
 import { poison } from '../../src/poisoned-set.js';
 import { loadTrainingData, savePoisonedSet } from '../../src/poisoned-set-file.js';
 import { train } from '../../src/train.js';
@@ -119,6 +120,26 @@ test('weights that are no numbers load, and are named', async () => {
     model.dispose();
   }
   good.model.dispose();
+});
+
+test('mean and std that go before those of the file are handed back with what it stated', async () => {
+  const path = await changedModel({});
+  const read = async (options: object) => {
+    const { model, overruled } = await loadModel(path, { device, ...options });
+    const { mean } = model;
+    model.dispose();
+    return { mean, overruled };
+  };
+  const own = await read({});
+  expect(own.overruled).toEqual(new Map());
+  expect((await read({ mean: own.mean })).overruled).toEqual(new Map());
+  const other = await read({ mean: [0.1, 0.2, 0.3] });
+  expect(other.mean).toEqual([0.1, 0.2, 0.3]);
+  expect(other.overruled).toEqual(new Map([['mean', JSON.stringify(own.mean)]]));
+  expect(overruledWarning(path, other.overruled)).toBe(
+    `${path} states for itself mean ${JSON.stringify(own.mean)}: --mean went before that, so the model sees other pixels`,
+  );
+  expect(overruledWarning(path, own.overruled)).toBeNull();
 });
 
 test('a checkpoint that is none is refused with the file', async () => {

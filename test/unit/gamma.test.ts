@@ -69,7 +69,7 @@ test('the verdict is drawn from the largest margin against the others', () => {
   expect(attacked.pValue).toBeCloseTo(0.0028, 3);
   expect(attacked.target).toBe(4);
   expect(attacked.text).toMatch(
-    /10 of 10 margins had not settled before.*target label 4: some image drives it 18\.2 above every other class/,
+    /^the model looks backdoored, target label 4: some image drives it 18\.2 above every other class.*; 10 of 10 margins had not settled/,
   );
   expect(judgeMargins([1, 1, 1, 1], [9, 9, 9, 9], INSPECT_DEFAULTS).text).toBe('no evidence of a backdoor (p = 1.000)');
   expect(judgeMargins([1, 1, 1, 1], steps, INSPECT_DEFAULTS)).toMatchObject({ target: null, pValue: 1 });

@@ -4,7 +4,7 @@ import { INSPECT_DEFAULTS } from '../../src/defenses/mm-bd/inspect.js';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
 import type { RunCard } from '../../src/report/card.js';
 import { checkCard } from '../../src/report/card-schema.js';
-import { formatTable } from '../../src/report/table.js';
+import { formatMarkdown, formatTable } from '../../src/report/table.js';
 import { expandGrid, groupCells } from '../../src/reproduce/cells.js';
 import { columnsFor } from '../../src/reproduce/columns.js';
 import { cellsCsv, csvCell } from '../../src/reproduce/csv.js';
@@ -250,6 +250,21 @@ test('methods and detectors on their cards, in the tables, on the page and in th
   expect(of('mm-bm')).toMatchObject({ kind: 'method', state: 'pending', acc: '' });
   expect(of('strip')).toMatchObject({ kind: 'detector', tpr_at_fpr_1: '0.25', accused: '0' });
   expect(of('mm-bd')).toMatchObject({ kind: 'inspection', p_value: '0.0125', verdict: 'looks backdoored' });
+});
+
+test('a detector without a ground truth has no table, and says once that nothing could be judged', async () => {
+  const { strip } = await rivalCards(0.8);
+  const blind: RunCard = {
+    ...strip,
+    config: { ...strip.config, poison: null },
+    victim: { history: [], evaluation: null },
+    detections: strip.detections?.map((row) => ({ ...row, figures: null })),
+  };
+  for (const text of [formatTable(blind), formatMarkdown(blind)]) {
+    expect(text.match(/no ground truth/g)).toHaveLength(1);
+    expect(text).not.toMatch(/[┌│]|---/);
+    expect(text).toContain('strip: ');
+  }
 });
 
 test('a table of detectors alone has no columns, figures or sentences of repairs', () => {

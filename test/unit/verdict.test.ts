@@ -263,7 +263,9 @@ describe('the verdict', () => {
     expect(beside.verdict).toMatchObject({ attacked: [2], near: [] });
     expect(beside.verdict.text).not.toContain('near');
     const { scores, labels, classes } = madeScores([wide, CLEAN, CLEAN]);
-    expect((await judge(scores, labels, classes, PRESETS.paper.purify)).verdict.near).toEqual([]);
+    const byLoss = await judge(scores, labels, classes, PRESETS.paper.purify);
+    expect(byLoss.verdict.near).toEqual([]);
+    expect(byLoss.verdict.text).toMatch(/^no evidence of a backdoor; told by the loss alone, .*: ask cross-label/);
     // A handful of outliers is no group, however far away.
     expect((await judged([{ clean: 300, planted: 6 }, CLEAN, CLEAN])).verdict.near).toEqual([]);
   });

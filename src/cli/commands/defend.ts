@@ -374,7 +374,6 @@ function summary(flags: Flags, card: RunCard, { stage, purification }: PadFtResu
     '',
     `${counted(purified.length, 'row')} purified, ${heldOut.length} held out, ${counted(suspects.length, 'suspect')} in ${join(flags.out, SUSPECTS)}; the score of every row in ${join(flags.out, SCORES)}`,
     ...(purification.verdict.near ?? []).map((label) => advise(purification.labels[label] as LabelVerdict)),
-    ...(card.config.poison === null ? ['no ground truth in the folder: nothing to judge the result by'] : []),
     `model (stage ${stage}): ${join(flags.out, DEFENDED)}; everything else: ${join(flags.out, CARD_FILE)}`,
   ].join('\n');
 }

@@ -46,7 +46,7 @@ export function define(command: Command, run: Run): void {
       session.progress.end();
       const told = [`given the model alone; ${costText(found.costs)}`];
       const unsettled = found.labels.some(({ steps }) => steps >= settings.steps);
-      if (unsettled) told.push(`next: --steps ${2 * settings.steps}, for margins that settle`);
+      if (unsettled) told.push(`for margins that settle: the same command with --steps ${2 * settings.steps}`);
       session.output.result({ model: path, ...found }, `${chart(found)}\n\n${[found.text, ...told].join('\n')}`);
       return undefined;
     }),

@@ -14,6 +14,7 @@ import {
 import { PURIFIER_TABLE } from '../../defenses/pad-ft/purifiers.js';
 import { DETECTOR_NAMES, findColumn } from '../../reproduce/defenses.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
+import { OWN_METHOD } from '../method-flags.js';
 import { addOutputFlags, type Field } from '../options.js';
 import type { Run } from '../session.js';
 import { textTable } from '../tables.js';
@@ -99,11 +100,20 @@ async function models(): Promise<Listing> {
   };
 }
 
+/** What `--method` is when nobody says otherwise. */
+const OWN = {
+  name: OWN_METHOD,
+  title: 'purification, activation clipping, classifier fine-tuning (`pad-ft list defenses`)',
+  paper: 'PAD-FT, arXiv 2409.12072',
+  needs: { victim: 'weights', training: true, clean: false },
+} as const;
+
 async function methods(): Promise<Listing> {
-  const items = METHOD_NAMES.map((name) => {
+  const others = METHOD_NAMES.map((name) => {
     const { title, paper, needs, defaults } = METHODS[name];
-    return { name, title, paper, needs, defaults };
+    return { name, title, paper, needs, defaults: defaults as object };
   });
+  const items = [{ ...OWN, defaults: PRESETS.default }, ...others];
   const rows = items.map(({ name, title, paper, needs }) => [
     name,
     title,

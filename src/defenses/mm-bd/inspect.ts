@@ -160,6 +160,6 @@ export function judgeMargins(
   const unsettled =
     rising === 0
       ? ''
-      : `${rising} of ${labels.length} margins had not settled before step ${settings.steps}, the last, and more steps make it surer; as far as they went: `;
-  return { settings, labels, pValue, target, text: `${unsettled}${text}` };
+      : `; ${rising} of ${labels.length} margins had not settled at step ${settings.steps}, the last: more steps make it surer`;
+  return { settings, labels, pValue, target, text: `${text}${unsettled}` };
 }

@@ -66,7 +66,7 @@ export async function rejudge(input: RejudgeInput): Promise<Purification> {
   suspects.sort((a, b) => b.posterior - a.posterior || a.row - b.row);
   const suspected = new Set(suspects.map(({ row }) => row));
   const purified = keepsPurified ? found.purified : found.purified.filter((row) => !suspected.has(row));
-  return { ...found, labels, suspects, purified, verdict: restated(found.verdict, labels) };
+  return { ...found, labels, suspects, purified, verdict: restated(found.verdict, labels, settings) };
 
   async function look({ label, rows: total, separation, rejudged: earlier }: LabelVerdict, own: readonly Suspect[]) {
     const rows = Uint32Array.from(given.keys()).filter((row) => given[row] === label && judged[row] === 1);

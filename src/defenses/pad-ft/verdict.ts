@@ -311,8 +311,8 @@ function standingOn(verdict: Verdict, { limits, unsure }: Pick<Verdict, 'limits'
 }
 
 /** The verdict of labels whose suspects were found again: the same labels are attacked, by other shares of their rows. */
-export function restated(verdict: Verdict, labels: readonly LabelVerdict[]): Verdict {
-  return standingOn(summarise(labels, [], true, null), verdict);
+export function restated(verdict: Verdict, labels: readonly LabelVerdict[], settings: PurifySettings): Verdict {
+  return standingOn(summarise(labels, [], true, settings), verdict);
 }
 
 /**
@@ -341,12 +341,15 @@ function unsureText(labels: readonly number[] = []): string {
   return `; extrapolated limits alone accuse ${labels.map((label) => `label ${label}`).join(' and ')}, which is no verdict: they are there for triggers in many labels`;
 }
 
-/** `thresholds`: what a label that comes near is compared with; null where none is named. */
+/** Beside any verdict of `sce`, which has put planted rows first on every victim so far (results/README.md). */
+const BY_LOSS =
+  'told by the loss alone, which is small for planted rows as well: ask cross-label, the purifier of the preset default';
+
 function summarise(
   labels: readonly LabelVerdict[],
   closest: readonly number[],
   judges: boolean,
-  thresholds: Pick<PurifySettings, 'verdictSeparation' | 'verdictGain'> | null,
+  { purifier, verdictSeparation, verdictGain }: PurifySettings,
 ): Verdict {
   if (!judges) return { attacked: [], near: [], text: 'no verdict: this purifier ranks the rows and accuses none' };
   const attacked = labels.filter((label) => label.attacked);
@@ -363,7 +366,7 @@ function summarise(
   for (const label of near) {
     const { separation, gain } = labels[label] as LabelVerdict;
     const figures = `Ashman's D ${separation?.toFixed(2)}, gain ${gain?.toFixed(3)}`;
-    const asked = `asked for: above ${thresholds?.verdictSeparation} and ${thresholds?.verdictGain}`;
+    const asked = `asked for: above ${verdictSeparation} and ${verdictGain}`;
     sentences.push(`label ${label} comes near it (${figures}; ${asked})`);
   }
   if (small.length > 0) {
@@ -373,5 +376,6 @@ function summarise(
       `${small.length} of ${counted(labels.length, 'label')}${named} ${have} too few correctly classified rows to judge, fewer than ${LEAST_ROWS}`,
     );
   }
+  if (purifier === 'sce') sentences.push(BY_LOSS);
   return { attacked: attacked.map((label) => label.label), near, text: sentences.join('; ') };
 }
