@@ -165,7 +165,12 @@ const verdict = object<CardRow['verdict']>({
       origins: optional(nullable(finite)),
       lowerOrigins: optional(nullable(finite)),
       reversed: optional(flag),
-      sharpened: optional(object<Sharpened>({ separation: finite, gain: finite, agreement: fraction, taken: flag })),
+      sharpened: optional(
+        object<Sharpened>({
+          ...{ separation: finite, gain: finite, agreement: fraction },
+          ...{ scoreGain: optional(finite), taken: flag },
+        }),
+      ),
       attacked: flag,
       plantedShare: fraction,
       rejudged: optional(object<NonNullable<LabelVerdict['rejudged']>>({ separation: finite, gain: finite })),

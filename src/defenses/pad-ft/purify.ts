@@ -23,8 +23,8 @@ import {
  * a detector or a method that purifies by it is taken over then.
  */
 const PURIFY_REVISIONS: Readonly<Record<PurifierName, number>> = {
-  'cross-label': 5,
-  'clip-drop': 5,
+  'cross-label': 6,
+  'clip-drop': 6,
   sce: 2,
   'spectral-signatures': 2,
   'activation-clustering': 2,
