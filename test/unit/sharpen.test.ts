@@ -127,13 +127,14 @@ const WIDTH = 16;
 function makeSet({
   scale = 1,
   offset = 0,
+  kindsApart = 1.1,
   ...change
-}: Partial<PurifySettings> & { scale?: number; offset?: number } = {}) {
+}: Partial<PurifySettings> & { scale?: number; offset?: number; kindsApart?: number } = {}) {
   const labels = Int32Array.from({ length: CLASSES * ROWS }, (_, row) => Math.floor(row / ROWS));
   const kinds = [
     makeRows({ apart: 1, loses: 3, spread: 2 }),
     makeRows({ planted: 0.3, apart: 1.5, loses: 0, seed: 2 }),
-    makeRows({ planted: 0.5, apart: 1.5, loses: 0.8, seed: 4 }),
+    makeRows({ planted: 0.5, apart: kindsApart, loses: 0.8, seed: 4 }),
     makeRows({ planted: 0, seed: 3 }),
   ];
   const rowsOf = (label: number) => kinds[label] ?? (kinds[3] as ReturnType<typeof makeRows>);
@@ -205,6 +206,19 @@ describe('sharpened scores', () => {
     expect(right / judgement.suspects.length).toBeGreaterThan(0.95);
     // The scores that it was given are as they were.
     expect(scores.sharpened).toBeUndefined();
+  });
+
+  it('are taken without a word of the scores where the features say four times as much', async () => {
+    for (const [kindsApart, taken] of [
+      [1.3, false],
+      [2, true],
+    ] as const) {
+      const { input, scores, settings } = makeSet({ kindsApart });
+      const kinds = (await sharpen(scores, input)).sharpened?.get(2);
+      expect(kinds?.scoreGain).toBeLessThan(settings.verdictGain / 2);
+      expect((kinds?.gain ?? 0) > 4 * settings.verdictGain).toBe(taken);
+      expect(kinds?.taken).toBe(taken);
+    }
   });
 
   it.each([

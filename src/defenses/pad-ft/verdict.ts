@@ -31,7 +31,10 @@ export interface Sharpened {
    * them.
    */
   readonly agreement: number;
-  /** The gain in BIC a row of those scores themselves, which have to show two parts too. Left out on cards of before. */
+  /**
+   * The gain in BIC a row of those scores themselves: where it is small more is asked of `gain`. Left out on cards of
+   * before.
+   */
   readonly scoreGain?: number | undefined;
   /** Whether the label's scores are these. */
   readonly taken: boolean;
