@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Device } from './device.js';
 import { describe, PadFtError } from './errors.js';
 import { sayWhatToDo } from './formats/file-problem.js';
@@ -74,16 +75,19 @@ function boundEntries(model: Model): StateEntry[] {
 export interface LoadModelOptions {
   readonly device?: Device;
   /**
-   * For a file without this package's metadata (a state dict saved from Python): what it does not say. Where it does,
-   * these go before it (`LoadedModel.overruled`).
+   * For a file without this package's metadata (a state dict saved from Python): what it does not say. What it does say
+   * gives way to these.
    */
   readonly model?: ModelName;
-  /** Of its input, one for each channel, of pixels in [0, 1]: in [0, 1], and in (0, 1]. */
+  /** `LoadedModel.overruled` holds what gave way to `mean` and `std`. Of its input, one for each channel, of pixels in [0, 1]: in [0, 1], and in (0, 1]. */
   readonly mean?: readonly number[];
   readonly std?: readonly number[];
   /** Tensors with these prefixes are handed back instead of being refused as unexpected. */
   readonly extraPrefixes?: readonly string[];
 }
+
+/** What a file states and the caller stated otherwise. */
+export type Overruled = ReadonlyMap<'mean' | 'std', readonly number[]>;
 
 export interface LoadedModel {
   readonly model: Model;
@@ -91,8 +95,8 @@ export interface LoadedModel {
   readonly extra: ReadonlyMap<string, StateEntry>;
   /** Tensors that hold NaN or an infinity: the file is what its format demands, but such a network predicts nothing. */
   readonly nonFinite: readonly string[];
-  /** What `mean` and `std` of the options took the place of: the file's own text of those that it states otherwise. */
-  readonly overruled: ReadonlyMap<'mean' | 'std', string>;
+  /** What `mean` and `std` of the options took the place of: those that the file states otherwise. */
+  readonly overruled: Overruled;
 }
 
 /**
@@ -147,17 +151,22 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
   return { model, metadata, extra, nonFinite, overruled: overruledBy(options, metadata) };
 }
 
-function overruledBy(
-  options: LoadModelOptions,
-  metadata: ReadonlyMap<string, string>,
-): ReadonlyMap<'mean' | 'std', string> {
-  const overruled = new Map<'mean' | 'std', string>();
+function overruledBy(options: LoadModelOptions, metadata: ReadonlyMap<string, string>): Overruled {
+  const overruled = new Map<'mean' | 'std', readonly number[]>();
   for (const key of ['mean', 'std'] as const) {
-    const own = metadata.get(`pad-ft.${key}`);
-    if (own !== undefined && options[key] !== undefined && own !== JSON.stringify(options[key]))
-      overruled.set(key, own);
+    const [given, own] = [options[key], statedNumbers(metadata.get(`pad-ft.${key}`))];
+    if (given !== undefined && own !== null && !isDeepStrictEqual([...given], own)) overruled.set(key, own);
   }
   return overruled;
+}
+
+/** Null where there are none: what is damaged is no statement. */
+function statedNumbers(text: string | undefined): readonly number[] | null {
+  try {
+    return text === undefined ? null : checkJson(listOf(finite), text, { file: 'metadata', path: '' });
+  } catch {
+    return null;
+  }
 }
 
 function modelError(

@@ -3,6 +3,7 @@ import { PadFtError } from './errors.js';
 import { counted } from './formats/plural.js';
 import { safeText } from './formats/terminal.js';
 import type { Model } from './model.js';
+import type { Overruled } from './model-file.js';
 
 /**
  * Refuses a model and a data set that do not belong together, in the words of whoever chose them: `path` is the model's
@@ -37,10 +38,11 @@ export function nonFiniteWarning(path: string, tensors: readonly string[]): stri
   return safeText(`${path}: ${first}${more} hold NaN or infinity: the training that wrote it failed, or it is damaged`);
 }
 
-/** What to tell whoever gave a model another `mean` or `std` than its file states (`LoadedModel.overruled`). */
-export function overruledWarning(path: string, overruled: ReadonlyMap<'mean' | 'std', string>): string | null {
+/** What to tell whoever gave a model another `mean` or `std` than its file states; null where they gave none. */
+export function overruledWarning(path: string, overruled: Overruled): string | null {
   if (overruled.size === 0) return null;
-  const own = Array.from(overruled, ([key, text]) => `${key} ${text}`).join(' and ');
-  const flags = Array.from(overruled.keys(), (key) => `--${key}`).join(' and ');
-  return safeText(`${path} states for itself ${own}: ${flags} went before that, so the model sees other pixels`);
+  const own = Array.from(overruled, ([key, numbers]) => `${key} ${numbers.join(',')}`).join(' and ');
+  const [what, used] = overruled.size === 1 ? ['what was given', 'is'] : ['those that were given', 'are'];
+  const message = `${path} was saved with ${own}; ${what} instead ${used} used, so the model sees its input otherwise than in training`;
+  return safeText(`${message}: leave ${[...overruled.keys()].join(' and ')} out unless that is meant`);
 }

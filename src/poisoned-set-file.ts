@@ -279,16 +279,18 @@ async function loadImages(
   const { classNames, mean } = manifest.dataset;
   const set = parseImages(await readChecked(folder, manifest, name), classNames.length, path);
   checkImageSet(set, path);
-  const { channels, width } = set.shape;
+  const { count: rows, channels, height, width } = set.shape;
   if (channels !== mean.length && width === mean.length) {
-    const found = `${set.shape.count} × ${channels} × ${set.shape.height} × ${width}`;
+    const found = `${rows} × ${channels} × ${height} × ${width}`;
     const expected = `rows × ${mean.length} channels × height × width`;
-    const message = `${path}: images: expected ${expected}, got ${found}, channels last: in numpy images.transpose(0, 3, 1, 2)`;
-    throw new PadFtError('ERR_DATA', safeText(message), { details: { path, expected, got: found } });
+    const message =
+      `${path}: images: expected ${expected}, got ${found}: these have their channels last; ` +
+      'from numpy, save np.ascontiguousarray(images.transpose(0, 3, 1, 2))';
+    throw new PadFtError('ERR_FILE_FORMAT', safeText(message), { details: { path, expected, got: found } });
   }
   if (channels !== mean.length) {
     const at = { file: join(folder, MANIFEST_FILE), path: 'dataset.mean' };
-    throw wrong(at, `a number for each of the ${set.shape.channels} channels of ${name}`, mean);
+    throw wrong(at, `a number for each of the ${channels} channels of ${name}`, mean);
   }
   return Dataset.from(set, options.device);
 }

@@ -167,8 +167,12 @@ const verdict = object<CardRow['verdict']>({
       reversed: optional(flag),
       sharpened: optional(
         object<Sharpened>({
-          ...{ separation: finite, gain: finite, agreement: fraction },
-          ...{ scoreGain: optional(finite), taken: flag },
+          separation: finite,
+          gain: finite,
+          agreement: fraction,
+          scoreGain: optional(finite),
+          taken: flag,
+          alone: optional(flag),
         }),
       ),
       attacked: flag,

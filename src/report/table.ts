@@ -165,7 +165,7 @@ function notes(card: RunCard): string[] {
   const { poison, dataset } = card.config;
   const setting =
     poison === null || poison.counts.poisoned === 0
-      ? `${dataset.name}: ${poison === null ? 'no ground truth in the folder: nothing to judge the result by' : 'not poisoned'}`
+      ? `${dataset.name}: ${poison === null ? 'no ground truth: nothing to judge the result by' : 'not poisoned'}`
       : `${dataset.name}: ${poison.attack.triggerName} (${poison.attack.name}) on ${poison.counts.poisoned} of ${poison.dataset.rows} training images, ${poison.policy}${poison.target === null ? '' : `, target class ${poison.target}`}`;
   const changes = card.config.defenses.flatMap(({ name, settings }) => {
     const changed = changedSettings(settings, dataset.flip);

@@ -314,7 +314,7 @@ describe('poison, train, defend, evaluate', () => {
     rmSync(at('set', 'truth.safetensors'));
     const { code, stdout } = await padFt([...defend, '--out', 'blind'], inFolder);
     expect(code).toBe(0);
-    expect(stdout).toContain('no ground truth in the folder');
+    expect(stdout.match(/no ground truth/g)).toHaveLength(1);
     expect(stdout).toContain('held-out ACC %');
     for (const file of ['defended.safetensors', 'suspects.csv']) {
       expect(sha256(at('blind', file)), file).toBe(sha256(at('repaired', file)));
@@ -340,6 +340,13 @@ describe('poison, train, defend, evaluate', () => {
       expect.objectContaining({
         type: 'warning',
         message: expect.stringMatching(/^images holds no ground truth: ACC/),
+      }),
+    );
+    const other = await padFt([...model, 'images', '--mean', '0.1,0.2,0.3'], inFolder);
+    expect(jsonLines(other.stdout)).toContainEqual(
+      expect.objectContaining({
+        type: 'warning',
+        message: expect.stringMatching(/^victim\/victim\.safetensors was saved with mean .* leave mean out/),
       }),
     );
     await padFt(['poison', ...TINY_DATA, ...COMPUTE, '--out', 'set', '--overwrite'], inFolder);

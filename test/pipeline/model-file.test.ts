@@ -123,23 +123,27 @@ test('weights that are no numbers load, and are named', async () => {
 });
 
 test('mean and std that go before those of the file are handed back with what it stated', async () => {
-  const path = await changedModel({});
-  const read = async (options: object) => {
+  const read = async (path: string, options: object) => {
     const { model, overruled } = await loadModel(path, { device, ...options });
     const { mean } = model;
     model.dispose();
     return { mean, overruled };
   };
-  const own = await read({});
+  const path = await changedModel({});
+  const own = await read(path, {});
   expect(own.overruled).toEqual(new Map());
-  expect((await read({ mean: own.mean })).overruled).toEqual(new Map());
-  const other = await read({ mean: [0.1, 0.2, 0.3] });
-  expect(other.mean).toEqual([0.1, 0.2, 0.3]);
-  expect(other.overruled).toEqual(new Map([['mean', JSON.stringify(own.mean)]]));
-  expect(overruledWarning(path, other.overruled)).toBe(
-    `${path} states for itself mean ${JSON.stringify(own.mean)}: --mean went before that, so the model sees other pixels`,
-  );
   expect(overruledWarning(path, own.overruled)).toBeNull();
+  const other = await read(path, { mean: [0.1, 0.2, 0.3] });
+  expect(other.mean).toEqual([0.1, 0.2, 0.3]);
+  expect(other.overruled).toEqual(new Map([['mean', own.mean]]));
+  expect(overruledWarning(path, other.overruled)).toBe(
+    `${path} was saved with mean ${own.mean.join(',')}; what was given instead is used, so the model sees its input otherwise than in training: leave mean out unless that is meant`,
+  );
+  // The same numbers are no other ones, however they are spaced; what cannot be read states nothing.
+  const spaced = await changedModel({ 'pad-ft.mean': `[ ${own.mean.join(', ')} ]` });
+  expect((await read(spaced, { mean: own.mean })).overruled).toEqual(new Map());
+  const damaged = await changedModel({ 'pad-ft.mean': '[0.1,' });
+  expect((await read(damaged, { mean: own.mean })).overruled).toEqual(new Map());
 });
 
 test('a checkpoint that is none is refused with the file', async () => {
@@ -224,10 +228,10 @@ test('images with their channels last are refused, with how to turn them', async
   };
   await writeFile(join(folder, 'manifest.json'), JSON.stringify(manifest));
   await expect(loadTrainingData(folder, { device })).rejects.toMatchObject({
-    code: 'ERR_DATA',
-    message: expect.stringMatching(
-      /rows × 3 channels × height × width, got 4 × 32 × 32 × 3, .*transpose\(0, 3, 1, 2\)/,
-    ),
+    code: 'ERR_FILE_FORMAT',
+    message:
+      `${join(folder, 'train.safetensors')}: images: expected rows × 3 channels × height × width, got 4 × 32 × 32 × 3: these ` +
+      'have their channels last; from numpy, save np.ascontiguousarray(images.transpose(0, 3, 1, 2))',
   });
 });
 

@@ -85,7 +85,7 @@ describe('either kind of limits', () => {
     const noise = Float32Array.from({ length: ROWS }, () => 20 + random.normal());
     const features = Float32Array.from({ length: ROWS * WIDTH }, (_, i) => {
       const row = Math.floor(i / WIDTH);
-      return random.normal() + ((labels[row] as number) < featured && row % 30 < CLASSES ? 2.5 : 0);
+      return random.normal() + ((labels[row] as number) < featured && row % 30 < CLASSES ? 6 : 0);
     });
     const victim = {
       device: 'cpu',

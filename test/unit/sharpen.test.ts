@@ -188,7 +188,8 @@ describe('sharpened scores', () => {
     expect(other?.gain).toBeGreaterThan(settings.verdictGain);
     expect(other?.agreement).toBeGreaterThan(0.65);
     expect(other?.scoreGain).toBeLessThan(0.05);
-    expect(other?.taken).toBe(false);
+    expect(other).toMatchObject({ taken: false, alone: true });
+    expect(kinds?.alone).toBeUndefined();
     expect(found.sharpened?.get(3)?.taken ?? false).toBe(false);
     expect(found.sharpened?.has(4)).toBe(false);
     expect(found.score.slice(ROWS)).toEqual(scores.score.slice(ROWS));
@@ -201,6 +202,9 @@ describe('sharpened scores', () => {
     expect(judgement.labels.map(({ sharpened }) => sharpened?.taken)).toEqual([
       ...[true, kinds?.taken, other?.taken, found.sharpened?.get(3)?.taken, undefined],
     ]);
+    expect(judgement.verdict.text).toMatch(
+      /^label 0: \d+ % of its rows look planted; label 2: its features fall into two parts that its scores do not show/,
+    );
     const right = judgement.suspects.filter(({ row }) => row >= 800).length;
     expect(right).toBeGreaterThan(160);
     expect(right / judgement.suspects.length).toBeGreaterThan(0.95);
@@ -208,15 +212,16 @@ describe('sharpened scores', () => {
     expect(scores.sharpened).toBeUndefined();
   });
 
-  it('are taken without a word of the scores where the features say four times as much', async () => {
-    for (const [kindsApart, taken] of [
-      [1.3, false],
-      [2, true],
+  it('are taken though the scores show no two parts where the gain by features is above 1, whatever a verdict asks', async () => {
+    for (const [kindsApart, taken, verdictGain] of [
+      [1.3, false, 0.25],
+      [1.3, false, 0.01],
+      [2, true, 0.25],
     ] as const) {
-      const { input, scores, settings } = makeSet({ kindsApart });
+      const { input, scores } = makeSet({ kindsApart, verdictGain });
       const kinds = (await sharpen(scores, input)).sharpened?.get(2);
-      expect(kinds?.scoreGain).toBeLessThan(settings.verdictGain / 2);
-      expect((kinds?.gain ?? 0) > 4 * settings.verdictGain).toBe(taken);
+      expect(kinds?.scoreGain).toBeLessThan(0.125);
+      expect((kinds?.gain ?? 0) > 1).toBe(taken);
       expect(kinds?.taken).toBe(taken);
     }
   });

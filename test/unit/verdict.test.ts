@@ -265,7 +265,13 @@ describe('the verdict', () => {
     const { scores, labels, classes } = madeScores([wide, CLEAN, CLEAN]);
     const byLoss = await judge(scores, labels, classes, PRESETS.paper.purify);
     expect(byLoss.verdict.near).toEqual([]);
-    expect(byLoss.verdict.text).toMatch(/^no evidence of a backdoor; told by the loss alone, .*: ask cross-label/);
+    const accused = madeScores([CLEAN, CLEAN, { clean: 300, planted: 60 }]);
+    const { verdict } = await judge(accused.scores, accused.labels, accused.classes, PRESETS.paper.purify);
+    expect(verdict.text).toMatch(/^label 2: 17 % of its rows look planted; by the loss alone/);
+    const few = madeScores([{ clean: 50 }, { clean: 50 }]);
+    const unjudged = await judge(few.scores, few.labels, few.classes, PRESETS.paper.purify);
+    expect(unjudged.verdict.text).not.toContain('loss');
+    expect(byLoss.verdict.text).toMatch(/^no evidence of a backdoor; by the loss alone, .*may be the clean ones$/);
     // A handful of outliers is no group, however far away.
     expect((await judged([{ clean: 300, planted: 6 }, CLEAN, CLEAN])).verdict.near).toEqual([]);
   });

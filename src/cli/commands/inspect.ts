@@ -1,5 +1,11 @@
 import type { Command } from 'commander';
-import { INSPECT_DEFAULTS, type Inspection, inspect, inspectSettings } from '../../defenses/mm-bd/inspect.js';
+import {
+  INSPECT_DEFAULTS,
+  type Inspection,
+  inspect,
+  inspectSettings,
+  MOST_STEPS,
+} from '../../defenses/mm-bd/inspect.js';
 import type { StageCost } from '../../memory.js';
 import { INSPECT_GROUP, type InspectFlags } from '../fields.js';
 import { addInputFlags, type ModelFlags, openModel } from '../model-flags.js';
@@ -46,7 +52,9 @@ export function define(command: Command, run: Run): void {
       session.progress.end();
       const told = [`given the model alone; ${costText(found.costs)}`];
       const unsettled = found.labels.some(({ steps }) => steps >= settings.steps);
-      if (unsettled) told.push(`for margins that settle: the same command with --steps ${2 * settings.steps}`);
+      const more = 2 * settings.steps;
+      if (unsettled && more <= MOST_STEPS)
+        told.push(`surer, with margins that settle: the same command with --steps ${more}`);
       session.output.result({ model: path, ...found }, `${chart(found)}\n\n${[found.text, ...told].join('\n')}`);
       return undefined;
     }),

@@ -100,20 +100,11 @@ async function models(): Promise<Listing> {
   };
 }
 
-/** What `--method` is when nobody says otherwise. */
-const OWN = {
-  name: OWN_METHOD,
-  title: 'purification, activation clipping, classifier fine-tuning (`pad-ft list defenses`)',
-  paper: 'PAD-FT, arXiv 2409.12072',
-  needs: { victim: 'weights', training: true, clean: false },
-} as const;
-
 async function methods(): Promise<Listing> {
-  const others = METHOD_NAMES.map((name) => {
+  const items = METHOD_NAMES.map((name) => {
     const { title, paper, needs, defaults } = METHODS[name];
-    return { name, title, paper, needs, defaults: defaults as object };
+    return { name, title, paper, needs, defaults };
   });
-  const items = [{ ...OWN, defaults: PRESETS.default }, ...others];
   const rows = items.map(({ name, title, paper, needs }) => [
     name,
     title,
@@ -124,7 +115,8 @@ async function methods(): Promise<Listing> {
     ].join(', '),
     paper,
   ]);
-  return { items, text: textTable(['method', 'what it is', 'what it is given', 'credit'], rows) };
+  const table = textTable(['method', 'what it is', 'what it is given', 'credit'], rows);
+  return { items, text: `${table}\n\n${OWN_METHOD} itself, what defend does without --method: pad-ft list defenses` };
 }
 
 async function detectors(): Promise<Listing> {

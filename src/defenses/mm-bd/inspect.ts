@@ -72,6 +72,8 @@ export interface InspectResult extends Inspection {
   readonly costs: readonly StageCost[];
 }
 
+/** Of gradient ascent. */
+export const MOST_STEPS = 1 << 20;
 /** Fewer other classes do not fix three parameters. */
 const LEAST_CLASSES = 4;
 
@@ -80,7 +82,7 @@ export function inspectSettings(options: InspectOptions = {}): InspectSettings {
   const settings = withDefaults('inspect', INSPECT_DEFAULTS, options);
   integer('inspect.images', settings.images, 1, 1 << 16);
   integer('inspect.imageSize', settings.imageSize, 8, 1 << 12);
-  integer('inspect.steps', settings.steps, 1, 1 << 20);
+  integer('inspect.steps', settings.steps, 1, MOST_STEPS);
   if (!(settings.learningRate > 0)) throw invalidOption('inspect.learningRate', 'a number > 0', settings.learningRate);
   number('inspect.tolerance', settings.tolerance, 0, 1);
   number('inspect.significance', settings.significance, 0, 1);
@@ -158,8 +160,6 @@ export function judgeMargins(
         `the others reach ${Math.max(...others).toFixed(1)} at most (${p})`;
   const rising = labels.filter((each) => each.steps >= settings.steps).length;
   const unsettled =
-    rising === 0
-      ? ''
-      : `; ${rising} of ${labels.length} margins had not settled at step ${settings.steps}, the last: more steps make it surer`;
+    rising === 0 ? '' : `; ${rising} of ${labels.length} margins had not settled at step ${settings.steps}, the last`;
   return { settings, labels, pValue, target, text: `${text}${unsettled}` };
 }

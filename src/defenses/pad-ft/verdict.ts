@@ -38,6 +38,8 @@ export interface Sharpened {
   readonly scoreGain?: number | undefined;
   /** Whether the label's scores are these. */
   readonly taken: boolean;
+  /** Not taken though its parts stand apart, since the scores do not show them: a label of two kinds of pictures is so. */
+  readonly alone?: boolean | undefined;
 }
 
 /** What stage 1 says about one label. */
@@ -346,9 +348,18 @@ function unsureText(labels: readonly number[] = []): string {
   return `; extrapolated limits alone accuse ${labels.map((label) => `label ${label}`).join(' and ')}, which is no verdict: they are there for triggers in many labels`;
 }
 
-/** Beside any verdict of `sce`, which has put planted rows first on every victim so far (results/README.md). */
-const BY_LOSS =
-  'told by the loss alone, which is small for planted rows as well: ask cross-label, the purifier of the preset default';
+/** Beside any verdict of `sce`, which has taken planted rows for the cleanest on every victim so far (results/README.md). */
+const BY_LOSS = 'by the loss alone, which is smallest for planted rows: its suspects may be the clean ones';
+
+/** Beside a label that is `Sharpened.alone`. */
+const ALONE =
+  'its features fall into two parts that its scores do not show: two kinds of pictures, or planted ones; no verdict';
+
+/** So that what stays below a threshold never reads as if it had reached it. */
+function roundedDown(value: number | null, digits: number): string {
+  const unit = 10 ** digits;
+  return (Math.floor(unit * (value ?? 0)) / unit).toFixed(digits);
+}
 
 function summarise(
   labels: readonly LabelVerdict[],
@@ -370,9 +381,12 @@ function summarise(
         });
   for (const label of near) {
     const { separation, gain } = labels[label] as LabelVerdict;
-    const figures = `Ashman's D ${separation?.toFixed(2)}, gain ${gain?.toFixed(3)}`;
+    const figures = `Ashman's D ${roundedDown(separation, 2)}, gain ${roundedDown(gain, 3)}`;
     const asked = `asked for: above ${verdictSeparation} and ${verdictGain}`;
     sentences.push(`label ${label} comes near it (${figures}; ${asked})`);
+  }
+  for (const { label, sharpened, attacked: called } of labels) {
+    if (sharpened?.alone && !called) sentences.push(`label ${label}: ${ALONE}`);
   }
   if (small.length > 0) {
     const have = small.length === 1 ? 'has' : 'have';
@@ -381,6 +395,6 @@ function summarise(
       `${small.length} of ${counted(labels.length, 'label')}${named} ${have} too few correctly classified rows to judge, fewer than ${LEAST_ROWS}`,
     );
   }
-  if (purifier === 'sce') sentences.push(BY_LOSS);
+  if (purifier === 'sce' && small.length < labels.length) sentences.push(BY_LOSS);
   return { attacked: attacked.map((label) => label.label), near, text: sentences.join('; ') };
 }
