@@ -34,11 +34,11 @@ for (let seed = first; seed < first + Number(args.seeds); seed++) {
     const after = await evaluate(result.model, set);
     const planted = new Set(set.truth.poisoned);
     const { suspects, verdict, labels } = result.purification;
-    const { separation, gain, origins, lowerOrigins, reversed } = labels[0];
+    const { separation, gain, origins, lowerOrigins, reversed, sharpened } = labels[0];
     console.log(
       JSON.stringify({
         ...{ rows, width, attack, rate, seed, victim: [before.acc, before.asr], attacked: verdict.attacked },
-        target: { separation, gain, origins, lowerOrigins, reversed },
+        target: { separation, gain, origins, lowerOrigins, reversed, sharpened },
         planted: planted.size,
         suspects: [suspects.length, suspects.filter(({ row }) => planted.has(row)).length],
         returned: [result.stage, after.acc, after.asr],
