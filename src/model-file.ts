@@ -230,9 +230,10 @@ function architecture(
   const mean = given('mean', 'in [0, 1]', (value) => value >= 0 && value <= 1) ?? numbers('pad-ft.mean', finite);
   const std = given('std', 'in (0, 1]', (value) => value > 0 && value <= 1) ?? numbers('pad-ft.std', positive);
   if (mean === undefined || std === undefined) {
+    const absent = [...(mean === undefined ? ['mean'] : []), ...(std === undefined ? ['std'] : [])].join(' and ');
     throw new PadFtError(
       'ERR_MODEL',
-      `${path} does not say how its input was normalised; give mean and std (\`--mean\` and \`--std\`: a number a channel, of pixels in [0, 1])`,
+      `${path} does not say how its input was normalised; give ${absent} (\`--mean\` and \`--std\`: a number a channel, of pixels in [0, 1]; 0,0,0 and 1,1,1 where training only divided by 255)`,
       { details: { path } },
     );
   }

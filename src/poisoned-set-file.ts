@@ -6,7 +6,7 @@ import type { Device } from './device.js';
 import { PadFtError } from './errors.js';
 import { type WrittenFile, writeJsonAtomic } from './formats/atomic-file.js';
 import { sayWhatToDo } from './formats/file-problem.js';
-import { openFolder, removeFile } from './formats/folder.js';
+import { openFolder, removeFile, requireFolder } from './formats/folder.js';
 import { readJsonFile } from './formats/json-file.js';
 import {
   checkFile,
@@ -278,6 +278,14 @@ async function loadImages(
   const path = join(folder, name);
   const { classNames, mean } = manifest.dataset;
   const set = parseImages(await readChecked(folder, manifest, name), classNames.length, path);
+  const beyond = set.labels.findIndex((label) => label >= classNames.length);
+  if (beyond >= 0) {
+    const expected = `labels from 0 to ${classNames.length - 1}, as many as ${MANIFEST_FILE} has dataset.classNames`;
+    const got = `${set.labels[beyond]} in row ${beyond}`;
+    throw new PadFtError('ERR_DATA', safeText(`${path}: expected ${expected}, got ${got}`), {
+      details: { path, expected, got },
+    });
+  }
   checkImageSet(set, path);
   const { count: rows, channels, height, width } = set.shape;
   if (channels !== mean.length && width === mean.length) {
@@ -312,7 +320,14 @@ function parseImages({ tensors }: SafetensorsFile, classes: number, path: string
     const expected = 'tensors images (U8, rows × channels × height × width) and labels (I32, rows)';
     const shapes = Array.from(tensors, ([name, { dtype, shape }]) => `${name} (${[dtype, ...shape].join(', ')})`);
     const got = shapes.length === 0 ? 'none' : shapes.slice(0, 4).join(', ');
-    throw new PadFtError('ERR_FILE_FORMAT', safeText(`${path}: expected ${expected}, got ${got}`), {
+    const advice = [
+      ...(images !== undefined && images.dtype !== 'U8'
+        ? ['pixels are whole numbers from 0 to 255, not normalised']
+        : []),
+      ...(labels !== undefined && labels.dtype !== 'I32' ? ['from numpy, labels.astype(np.int32)'] : []),
+    ];
+    const message = [`${path}: expected ${expected}, got ${got}`, ...advice].join('; ');
+    throw new PadFtError('ERR_FILE_FORMAT', safeText(message), {
       details: { path, expected, got },
     });
   }
@@ -322,11 +337,17 @@ function parseImages({ tensors }: SafetensorsFile, classes: number, path: string
 
 async function readManifest(folder: string): Promise<FolderManifest> {
   const path = join(folder, MANIFEST_FILE);
+  await requireFolder(
+    folder,
+    'name the folder of a training set, one of your own or of `pad-ft poison --dataset NAME --out FOLDER`',
+  );
   const manifest = checkFile(
     checkManifest,
     await readJsonFile(path).catch(
       sayWhatToDo({
-        ENOENT: `a training set has one: make the set with \`pad-ft poison --dataset NAME --out ${folder}\``,
+        ENOENT: existsSync(join(folder, TRAIN_FILE))
+          ? `${TRAIN_FILE} is there; a set of your own needs both: see Your own model in README.md`
+          : `a training set has one: make the set with \`pad-ft poison --dataset NAME --out FOLDER\``,
         ENOTDIR: 'give the folder of the training set',
       }),
     ),

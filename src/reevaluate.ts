@@ -145,7 +145,7 @@ function modelsOf(card: RunCard) {
   }
   throw new PadFtError(
     'ERR_DATA',
-    'the card holds no evaluated model: it was written without a test set, so there is nothing to compare',
+    'the card holds no evaluated model: it was written without a test set, so there is nothing to compare; measure its model with `pad-ft evaluate --model FILE --data FOLDER`',
   );
 }
 

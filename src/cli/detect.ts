@@ -27,7 +27,7 @@ import { refuseFlags, refuseMethodFlags } from './method-flags.js';
 import { type ModelFlags, openModel } from './model-flags.js';
 import { givenSettings } from './options.js';
 import { type Compute, runContext, type Session } from './session.js';
-import { smallSetWarnings } from './small-set.js';
+import { unjudgedWarnings } from './small-set.js';
 
 /** What `pad-ft defend --method` works on when the method is a detector. */
 interface DetectFlags extends ModelFlags {
@@ -80,6 +80,9 @@ export function detectorRequest(
 /** These compare the victim with itself under bounds: bounds of its own would come in between. */
 const UNBOUNDED: readonly PurifierName[] = ['cross-label', 'clip-drop'];
 
+/** These rank the rows and draw no verdict. */
+const RANKING: readonly PurifierName[] = ['spectral-signatures', 'activation-clustering', 'strip'];
+
 /** Refuses what the detector would refuse, before anything is written. ERR_OPTION, ERR_MODEL, ERR_DATA */
 function checkFit(planned: PlannedDetector, victim: Model, { train }: TrainingData): void {
   if (planned.kind === 'detector') {
@@ -110,7 +113,9 @@ export async function detect(
   checkFit(planned, victim, data);
   if (planned.kind === 'detector') {
     const { train } = data;
-    for (const text of smallSetWarnings(planned.settings, train.labels(), train.classes)) progress.warning(text);
+    const { purify } = planned.settings;
+    const warnings = RANKING.includes(purify.purifier) ? [] : unjudgedWarnings(train.labels(), train.classes);
+    for (const text of warnings) progress.warning(text);
   }
   await openDefenseFolder(flags.out);
   progress.stage(`detect by ${planned.name}`);
@@ -123,6 +128,9 @@ export async function detect(
   const said = [
     formatTable(card).trimEnd(),
     '',
+    ...(planned.kind === 'inspection'
+      ? [`the margin of every class, and more steps: pad-ft inspect ${flags.model}`]
+      : []),
     `nothing was repaired; what was found: ${flags.out}, the card: ${path}`,
   ];
   output.result({ card: path, row: card.detections?.[0] ?? card.inspections?.[0] }, said.join('\n'));

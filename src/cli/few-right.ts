@@ -10,3 +10,8 @@ export function fewRightWarning(correct: Uint8Array): string[] {
     `the model gives only ${percent} % of these rows the label that they have: if it was better than that in training, --mean and --std, the labels or the images are not those it was trained on, and what is found here means nothing`,
   ];
 }
+
+/** 1 for each row that is given its label. */
+export function correctRows(predicted: Int32Array, labels: Int32Array): Uint8Array {
+  return Uint8Array.from(labels, (label, row) => Number(predicted[row] === label));
+}

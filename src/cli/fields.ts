@@ -23,7 +23,7 @@ export const PURIFY_GROUP: SettingGroup<PurifySettings> = {
   heading: 'Stage 1, purification:',
   fields: {
     purifier: {
-      help: 'how rows are scored; the last three only rank them and give no verdict (--always true repairs all the same)',
+      help: 'how rows are scored; spectral-signatures, activation-clustering and strip only rank them and give no verdict (--always true repairs all the same)',
       words: PURIFIERS,
     },
     count: { help: 'rows kept over all labels, an equal share of each' },

@@ -329,7 +329,8 @@ export async function readCard(path: string): Promise<RunCard> {
   return checkCard(
     await readJsonFile(path).catch(
       sayWhatToDo({
-        ENOENT: 'it is written last: that run was stopped or failed, or the folder is not of a run',
+        ENOENT:
+          'it is written last: that run was stopped or failed, or the folder is not of a run; a model is measured with `pad-ft evaluate --model FILE --data FOLDER`',
         ENOTDIR: 'give the folder of the run',
       }),
     ),

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { crc32, inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { accuracy } from '../../src/metrics.js';
-import { loadModel } from '../../src/model-file.js';
+import { Model } from '../../src/model.js';
+import { loadModel, saveModel } from '../../src/model-file.js';
 import { loadTrainingData } from '../../src/poisoned-set-file.js';
 import type { RunCard } from '../../src/report/card.js';
 import { buildCli, jsonLines, lastLine, padFt, TINY_DATA, TINY_TRAINING, temporaryFolder } from './support.js';
@@ -332,6 +333,7 @@ describe('poison, train, defend, evaluate', () => {
     writeFileSync(at('images', 'manifest.json'), JSON.stringify({ ...manifest, files }));
     const alone = await padFt([...model, 'images'], inFolder);
     using data = await loadTrainingData(at('images'), { device: 'cpu' });
+    const { mean, std, classNames } = data;
     const { model: victim } = await loadModel(at('victim', 'victim.safetensors'), { device: 'cpu' });
     const acc = accuracy(await victim.predict(data.train), data.train.labels());
     victim.dispose();
@@ -349,6 +351,25 @@ describe('poison, train, defend, evaluate', () => {
         message: expect.stringMatching(/^victim\/victim\.safetensors was saved with mean .* leave mean out/),
       }),
     );
+    // A network that was never trained calls everything one class, and leaves the others without a row: why is said.
+    using untrained = Model.create({ classes: classNames.length, width: 4, mean, std, device: 'cpu' });
+    await saveModel(untrained, at('untrained.safetensors'));
+    const blind = [
+      'defend',
+      '--model',
+      'untrained.safetensors',
+      '--data',
+      'set',
+      ...QUICK,
+      ...COMPUTE,
+      '--out',
+      'none',
+    ];
+    const { code: failed, stderr } = await padFt(blind, inFolder);
+    expect(failed).toBe(1);
+    const [warned, ended] = [stderr.indexOf('warning: the model gives only'), stderr.indexOf('error ERR_DATA')];
+    expect(warned).toBeGreaterThan(0);
+    expect(ended).toBeGreaterThan(warned);
     await padFt(['poison', ...TINY_DATA, ...COMPUTE, '--out', 'set', '--overwrite'], inFolder);
   });
 

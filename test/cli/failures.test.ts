@@ -207,7 +207,7 @@ describe('a run that fails exits with 1', () => {
   it.each([
     [['defend', '--model', 'm', '--data', 's', '--out', 'x'], 'give a .safetensors file'],
     [['defend', '--model', '.', '--data', 's', '--out', 'x'], 'give the model in it, a .safetensors file'],
-    [['train', '--data', 's', '--out', 'x'], 'make the set with `pad-ft poison --dataset NAME --out s`'],
+    [['train', '--data', 's', '--out', 'x'], 'one of your own or of `pad-ft poison --dataset NAME --out FOLDER`'],
     [['evaluate', 's'], 'it is written last: that run was stopped or failed, or the folder is not of a run'],
   ])('for what is not there, and says what to do: %j', async (args, told) => {
     using folder = temporaryFolder();

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Dataset } from '../../src/dataset.js';
@@ -205,17 +205,15 @@ test('a manifest with numbers that no network can use is refused with its path',
   await writeFile(path, JSON.stringify({ ...manifest, dataset: { ...manifest.dataset, classNames: ['a', 'b'] } }));
   await expect(loadTrainingData(folder, { device })).rejects.toMatchObject({
     code: 'ERR_DATA',
-    message: expect.stringContaining(join(folder, 'train.safetensors')),
+    message: expect.stringMatching(
+      /train\.safetensors: expected labels from 0 to 1, as many as manifest\.json has dataset\.classNames, got 2 in row \d+$/,
+    ),
   });
 });
 
-test('images with their channels last are refused, with how to turn them', async () => {
+/** A folder as one makes it from Python. */
+async function ownFolder(entries: readonly SafetensorsEntry[]): Promise<string> {
   const folder = await madeFolder();
-  const images = new Uint8Array(4 * 32 * 32 * 3);
-  const entries: SafetensorsEntry[] = [
-    { name: 'images', dtype: 'U8', shape: [4, 32, 32, 3], data: images },
-    { name: 'labels', dtype: 'I32', shape: [4], data: new Uint8Array(new Int32Array([0, 1, 0, 1]).buffer) },
-  ];
   const { bytes, sha256 } = await writeSafetensors(join(folder, 'train.safetensors'), entries);
   const about = { classNames: ['a', 'b'], mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2], flip: true, provenance: {} };
   const files = [{ path: 'train.safetensors', bytes, sha256 }];
@@ -227,12 +225,48 @@ test('images with their channels last are refused, with how to turn them', async
     files,
   };
   await writeFile(join(folder, 'manifest.json'), JSON.stringify(manifest));
+  return folder;
+}
+
+const LABELS: SafetensorsEntry = {
+  ...{ name: 'labels', dtype: 'I32', shape: [4] },
+  data: new Uint8Array(new Int32Array([0, 1, 0, 1]).buffer),
+};
+
+test('images with their channels last are refused, with how to turn them', async () => {
+  const images = new Uint8Array(4 * 32 * 32 * 3);
+  const folder = await ownFolder([{ name: 'images', dtype: 'U8', shape: [4, 32, 32, 3], data: images }, LABELS]);
   await expect(loadTrainingData(folder, { device })).rejects.toMatchObject({
     code: 'ERR_FILE_FORMAT',
     message:
       `${join(folder, 'train.safetensors')}: images: expected rows × 3 channels × height × width, got 4 × 32 × 32 × 3: these ` +
       'have their channels last; from numpy, save np.ascontiguousarray(images.transpose(0, 3, 1, 2))',
   });
+});
+
+test('images and labels of other types are refused, with what to save', async () => {
+  const pixels = { name: 'images', shape: [4, 3, 8, 8] };
+  const whole: SafetensorsEntry = { ...pixels, dtype: 'U8', data: new Uint8Array(4 * 192) };
+  const long: SafetensorsEntry = { name: 'labels', dtype: 'I64', shape: [4], data: new Uint8Array(32) };
+  const labels = await ownFolder([whole, long]);
+  await expect(loadTrainingData(labels, { device })).rejects.toThrow(
+    /got .*; from numpy, labels\.astype\(np\.int32\)$/,
+  );
+  const floats: SafetensorsEntry = { ...pixels, dtype: 'F32', data: new Uint8Array(4 * 4 * 192) };
+  const images = await ownFolder([floats, LABELS]);
+  await expect(loadTrainingData(images, { device })).rejects.toThrow(/got .*; pixels are whole numbers from 0 to 255/);
+});
+
+test('a folder that is not there is told from one without a manifest', async () => {
+  const folder = await ownFolder([LABELS]);
+  await rm(join(folder, 'manifest.json'));
+  await expect(loadTrainingData(folder, { device })).rejects.toThrow(
+    /manifest\.json: .*train\.safetensors is there; a set/,
+  );
+  await rm(join(folder, 'train.safetensors'));
+  await expect(loadTrainingData(folder, { device })).rejects.toThrow(/pad-ft poison --dataset NAME --out FOLDER/);
+  const none = loadTrainingData(join(folder, 'none'), { device });
+  await expect(none).rejects.toThrow(/none: it does not exist \(ENOENT\); name the folder of a training set, /);
 });
 
 test('files that the manifest does not name are not the ground truth', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { smallSetWarnings } from '../../src/cli/small-set.js';
+import { smallSetWarnings, unjudgedWarnings } from '../../src/cli/small-set.js';
 import { PRESETS } from '../../src/defenses/pad-ft/options.js';
 
 /** The given labels of a set with so many rows of each. */
@@ -19,12 +19,17 @@ describe('a small training set', () => {
     const all = warnings(PRESETS.default, [30, 30]);
     expect(all).toEqual([expect.stringMatching(/^2 of 2 labels have .*no backdoor can be found/)]);
     expect(warnings({ ...PRESETS.default, always: true }, [30, 30])).toEqual([]);
+    // A detector repairs nothing, whatever it is told.
+    expect(unjudgedWarnings(labelsOf([30, 30]), 2)).toEqual([
+      expect.stringMatching(/no backdoor can be found\. More rows help$/),
+    ]);
+    expect(unjudgedWarnings(labelsOf([100, 100]), 2)).toEqual([]);
   });
 
   it('is warned of where n leaves nothing to purify, with an n that fits', () => {
     const whole = warnings(PRESETS.paper, new Array<number>(10).fill(60));
     expect(whole).toEqual([
-      '--purify.count 3000 asks for 300 rows of each label, and 10 of 10 labels have no more than that: nothing is purified there. Try --purify.count 75',
+      '--purify.count 3000 asks for 300 rows of each label, and 10 of 10 labels have no more than that: all of their rows are kept, planted ones too. Try --purify.count 75',
     ]);
     const fitting = { ...PRESETS.paper, purify: { ...PRESETS.paper.purify, count: 75 } };
     expect(warnings(fitting, new Array<number>(10).fill(60))).toEqual([]);

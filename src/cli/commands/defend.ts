@@ -44,7 +44,7 @@ import { findColumn } from '../../reproduce/defenses.js';
 import { defendWithMethod } from '../defend-by-method.js';
 import { detect, detectorRequest } from '../detect.js';
 import { addOverwriteFlag, type ResultFlags, refuseEarlierResult } from '../earlier-result.js';
-import { fewRightWarning } from '../few-right.js';
+import { correctRows, fewRightWarning } from '../few-right.js';
 import { CLIP_GROUP, DEFENSE_GROUP, PURIFY_GROUP, TUNE_GROUP } from '../fields.js';
 import {
   addMethodFlags,
@@ -69,10 +69,11 @@ import { type Compute, prepareCompute, type Run, runContext, type Session, warnO
 import { smallSetWarnings } from '../small-set.js';
 
 const EXAMPLES = `
-Writes defended.safetensors, suspects.csv, scores.csv and, last, card.json; a method to compare with the model and the card,
-a detector what it found and the card. The defence reads the victim, the images and their given labels, nothing else. If the
+Writes defended.safetensors, suspects.csv, scores.csv and, last, card.json. A method to compare with writes the model and
+the card; a detector suspects.csv, scores.csv and the card. The defence reads the victim, the images and their given labels, nothing else. If the
 folder holds the ground truth, the result is judged by it afterwards. The exit code is 0 whatever is found: a program reads
-row.verdict.attacked of the last line of --json, the labels that are called attacked.
+of the last line of --json row.verdict.attacked, the labels that are called attacked, under --method mm-bd row.target; a
+method to compare with looks for none.
 
 Examples:
   $ pad-ft defend --model victim/victim.safetensors --data set --out repaired
@@ -288,10 +289,18 @@ async function defend(session: Session, compute: Compute, flags: Flags, options:
   await openDefenseFolder(flags.out);
 
   progress.stage(`defend, preset ${flags.preset}`);
+  const context = { signal, precision };
   using result = await padFt(victim, data.train, optionsForData(options, data), {
-    signal,
-    precision,
+    ...context,
     onProgress: ({ stage, done, total }) => progress.update(stage, done, total),
+  }).catch(async (error: unknown) => {
+    progress.end();
+    // What a victim that gets few rows right leads to says nothing of that itself.
+    if (error instanceof PadFtError && error.code === 'ERR_DATA') {
+      const correct = correctRows(await victim.predict(data.train, context), data.train.labels());
+      for (const text of fewRightWarning(correct)) progress.warning(text);
+    }
+    throw error;
   });
   progress.end();
   for (const text of fewRightWarning(result.purification.correct)) progress.warning(text);
@@ -374,6 +383,9 @@ function summary(flags: Flags, card: RunCard, { stage, purification }: PadFtResu
     '',
     `${counted(purified.length, 'row')} purified, ${heldOut.length} held out, ${counted(suspects.length, 'suspect')} in ${join(flags.out, SUSPECTS)}; the score of every row in ${join(flags.out, SCORES)}`,
     ...(purification.verdict.near ?? []).map((label) => advise(purification.labels[label] as LabelVerdict)),
+    ...(purification.verdict.attacked.length === 0
+      ? [`to ask the model alone, another way: pad-ft inspect ${flags.model}`]
+      : []),
     `model (stage ${stage}): ${join(flags.out, DEFENDED)}; everything else: ${join(flags.out, CARD_FILE)}`,
   ].join('\n');
 }

@@ -85,7 +85,9 @@ function summary(folder: string, { name, manifest, train }: PoisonedSet): string
   return [
     `${folder}: ${counts.poisoned} of ${counted(train.count, 'training row')} poisoned (${percent(counts.poisoned / train.count)})`,
     `${attack.name}, ${attack.triggerName}, ${where}: ${counted(counts.relabelled, 'label')} changed, ${counts.selfLabelled} ${counts.selfLabelled === 1 ? 'was' : 'were'} the target's already${noise}`,
-    `next: pad-ft train --data ${folder} --out victim   (without a GPU add ${RECIPES[name] ?? RECIPE})`,
+    counts.poisoned === 0
+      ? `a clean set: to train on, or for --clean ${folder}`
+      : `next: pad-ft train --data ${folder} --out victim   (without a GPU add ${RECIPES[name] ?? RECIPE})`,
   ].join('\n');
 }
 
