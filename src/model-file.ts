@@ -79,7 +79,10 @@ export interface LoadModelOptions {
    * gives way to these.
    */
   readonly model?: ModelName;
-  /** `LoadedModel.overruled` holds what gave way to `mean` and `std`. Of its input, one for each channel, of pixels in [0, 1]: in [0, 1], and in (0, 1]. */
+  /**
+   * Of its input, one for each channel, of pixels in [0, 1]: in [0, 1], and in (0, 1]. `LoadedModel.overruled` holds what
+   * gave way to these.
+   */
   readonly mean?: readonly number[];
   readonly std?: readonly number[];
   /** Tensors with these prefixes are handed back instead of being refused as unexpected. */
@@ -155,7 +158,9 @@ function overruledBy(options: LoadModelOptions, metadata: ReadonlyMap<string, st
   const overruled = new Map<'mean' | 'std', readonly number[]>();
   for (const key of ['mean', 'std'] as const) {
     const [given, own] = [options[key], statedNumbers(metadata.get(`pad-ft.${key}`))];
-    if (given !== undefined && own !== null && !isDeepStrictEqual([...given], own)) overruled.set(key, own);
+    // As many as there are channels: a file may state any number of them.
+    if (given === undefined || own?.length !== given.length) continue;
+    if (!isDeepStrictEqual([...given], own)) overruled.set(key, own);
   }
   return overruled;
 }

@@ -80,9 +80,6 @@ export function detectorRequest(
 /** These compare the victim with itself under bounds: bounds of its own would come in between. */
 const UNBOUNDED: readonly PurifierName[] = ['cross-label', 'clip-drop'];
 
-/** These rank the rows and draw no verdict. */
-const RANKING: readonly PurifierName[] = ['spectral-signatures', 'activation-clustering', 'strip'];
-
 /** Refuses what the detector would refuse, before anything is written. ERR_OPTION, ERR_MODEL, ERR_DATA */
 function checkFit(planned: PlannedDetector, victim: Model, { train }: TrainingData): void {
   if (planned.kind === 'detector') {
@@ -113,9 +110,9 @@ export async function detect(
   checkFit(planned, victim, data);
   if (planned.kind === 'detector') {
     const { train } = data;
-    const { purify } = planned.settings;
-    const warnings = RANKING.includes(purify.purifier) ? [] : unjudgedWarnings(train.labels(), train.classes);
-    for (const text of warnings) progress.warning(text);
+    // What only ranks the rows draws no verdict, and reads none of its thresholds.
+    const judges = purifierReads(planned.settings.purify.purifier).has('verdictGain');
+    if (judges) for (const text of unjudgedWarnings(train.labels(), train.classes)) progress.warning(text);
   }
   await openDefenseFolder(flags.out);
   progress.stage(`detect by ${planned.name}`);

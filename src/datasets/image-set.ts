@@ -28,11 +28,12 @@ export interface DatasetPair {
 
 /**
  * Refuses a set that does not fit its own shape, before anything native sees it: a label out of range
- * poisons a whole CUDA process. `path` says where the set came from and opens every message.
+ * poisons a whole CUDA process. `path` says where the set came from and opens every message; `classesFrom`, after a
+ * range of labels, what their number was taken from.
  *
  * @throws PadFtError ERR_DATA
  */
-export function checkImageSet(set: ImageSet, path: string): void {
+export function checkImageSet(set: ImageSet, path: string, classesFrom = ''): void {
   const { count, channels, height, width, classes } = set.shape;
   for (const [field, value] of Object.entries({ count, channels, height, width, classes })) {
     if (!Number.isSafeInteger(value) || value < 1) throw dataError(path, `${field} ≥ 1`, String(value));
@@ -47,7 +48,7 @@ export function checkImageSet(set: ImageSet, path: string): void {
   for (let row = 0; row < count; row++) {
     const label = set.labels[row]!;
     if (label < 0 || label >= classes) {
-      throw dataError(path, `labels from 0 to ${classes - 1}`, `${label} in row ${row}`);
+      throw dataError(path, `labels from 0 to ${classes - 1}${classesFrom}`, `${label} in row ${row}`);
     }
   }
 }

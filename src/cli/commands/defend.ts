@@ -70,10 +70,10 @@ import { smallSetWarnings } from '../small-set.js';
 
 const EXAMPLES = `
 Writes defended.safetensors, suspects.csv, scores.csv and, last, card.json. A method to compare with writes the model and
-the card; a detector suspects.csv, scores.csv and the card. The defence reads the victim, the images and their given labels, nothing else. If the
-folder holds the ground truth, the result is judged by it afterwards. The exit code is 0 whatever is found: a program reads
-of the last line of --json row.verdict.attacked, the labels that are called attacked, under --method mm-bd row.target; a
-method to compare with looks for none.
+the card; a detector suspects.csv, scores.csv and the card. The defence reads the victim, the images and their given
+labels, nothing else. If the folder holds the ground truth, the result is judged by it afterwards. The exit code is 0
+whatever is found: a program reads of the last line of --json row.verdict.attacked, the labels that are called attacked,
+under --method mm-bd row.target; a method to compare with looks for none.
 
 Examples:
   $ pad-ft defend --model victim/victim.safetensors --data set --out repaired
